@@ -1,0 +1,1 @@
+//! The client library: open, read, write, retry, placement cache.

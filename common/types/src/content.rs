@@ -1,0 +1,116 @@
+//! How content is cut, checked and named (R17): the one place where digests are computed.
+
+use crate::ids::{Digest, DigestKind};
+use crate::limits::{BLOCK, CHUNK};
+use crc_fast::{CrcAlgorithm, checksum, checksum_combine};
+use sha2::{Digest as _, Sha256};
+
+/// CRC-64/NVME of `bytes`.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+/// CRC-64/NVME of a concatenation, from those of its parts; `len` is the length of the second.
+pub fn crc64_concat(first: u64, second: u64, len: u64) -> u64 {
+    checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, len)
+}
+
+/// CRC-64/NVME of each block of `bytes`; the last block may be shorter.
+pub fn block_crcs(bytes: &[u8]) -> Vec<u64> {
+    bytes.chunks(BLOCK).map(crc64).collect()
+}
+
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Computes the digest of a content from its bytes in order, in pieces of any size.
+#[derive(Clone, Default)]
+pub struct Digester {
+    chunk: Sha256,
+    in_chunk: usize,
+    done: Vec<[u8; 32]>,
+}
+
+impl Digester {
+    /// Takes the next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.in_chunk == CHUNK {
+                self.done.push(self.chunk.finalize_reset_digest());
+                self.in_chunk = 0;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.in_chunk));
+            self.chunk.update(now);
+            self.in_chunk += now.len();
+            bytes = later;
+        }
+    }
+
+    /// The digest of all bytes taken.
+    pub fn finish(mut self) -> Digest {
+        let last: [u8; 32] = self.chunk.finalize().into();
+        if self.done.is_empty() {
+            return Digest { kind: DigestKind::Plain, sha256: last };
+        }
+        self.done.push(last);
+        of_chunks(&self.done)
+    }
+}
+
+trait FinalizeReset {
+    fn finalize_reset_digest(&mut self) -> [u8; 32];
+}
+
+impl FinalizeReset for Sha256 {
+    fn finalize_reset_digest(&mut self) -> [u8; 32] {
+        std::mem::take(self).finalize().into()
+    }
+}
+
+/// The digest of a content from those of its chunks, cut at multiples of the chunk size. At least one
+/// chunk; the empty content has one empty chunk.
+pub fn of_chunks(chunks: &[[u8; 32]]) -> Digest {
+    match chunks {
+        [] => Digest { kind: DigestKind::Plain, sha256: sha256(&[]) },
+        [one] => Digest { kind: DigestKind::Plain, sha256: *one },
+        many => {
+            let mut tree = Sha256::new();
+            many.iter().for_each(|chunk| tree.update(chunk));
+            Digest { kind: DigestKind::Tree, sha256: tree.finalize().into() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_content_up_to_one_chunk_has_the_digest_that_sha256sum_prints() {
+        let bytes = vec![7; CHUNK];
+        let mut digester = Digester::default();
+        digester.update(&bytes);
+        assert_eq!(digester.finish(), Digest { kind: DigestKind::Plain, sha256: sha256(&bytes) });
+        let empty = Digester::default().finish().to_string();
+        assert_eq!(empty, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn a_longer_content_has_the_tree_digest_of_its_chunks() {
+        let bytes = vec![7; CHUNK + 1];
+        let mut digester = Digester::default();
+        digester.update(&bytes);
+        assert_eq!(digester.finish(), of_chunks(&[sha256(&bytes[..CHUNK]), sha256(&bytes[CHUNK..])]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_crc_of_a_whole_comes_from_its_parts(a: Vec<u8>, b: Vec<u8>) {
+            let whole = [a.clone(), b.clone()].concat();
+            prop_assert_eq!(crc64_concat(crc64(&a), crc64(&b), b.len() as u64), crc64(&whole));
+        }
+    }
+}

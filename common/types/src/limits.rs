@@ -1,0 +1,141 @@
+//! Every bound and default in one place, their relations asserted at compile time.
+
+use std::time::Duration;
+
+/// Bytes in a kibibyte.
+pub const KIB: usize = 1024;
+/// Bytes in a mebibyte.
+pub const MIB: usize = 1024 * KIB;
+
+/// The largest frame on any wire, header included, in bytes.
+pub const FRAME_MAX: usize = MIB;
+/// The largest serialized head of a frame, in bytes; the rest is for bulk bytes.
+pub const FRAME_HEAD_MAX: usize = 512 * KIB;
+/// A chunk of content: cuts lie at multiples of it, in bytes.
+pub const CHUNK: usize = 4 * MIB;
+/// A piece: what travels in one frame, in bytes.
+pub const PIECE: usize = 256 * KIB;
+/// Content up to this stands inline in the manifest, in bytes.
+pub const INLINE_MAX: usize = 16 * KIB;
+/// The unit of the CRC-64 that is checked at every read, in bytes.
+pub const BLOCK: usize = 64 * KIB;
+/// The most bytes a client keeps that are not yet on both members.
+pub const CLIENT_WINDOW: usize = 16 * MIB;
+/// The most bytes in flight in one server, over all sessions.
+pub const SERVER_WINDOW: usize = 128 * MIB;
+/// The largest file, in bytes: bounded by the manifest, which must fit a record.
+pub const FILE_MAX: u64 = 1 << 40;
+
+/// The longest name, in bytes of UTF-8.
+pub const NAME_MAX: usize = 255;
+/// The longest path, in bytes of UTF-8.
+pub const PATH_MAX: usize = 4096;
+
+/// Rows in one page of the feed.
+pub const PAGE_ROWS: usize = 256;
+/// Bytes of rows in one page of the feed.
+pub const PAGE_BYTES: usize = 256 * KIB;
+/// Commands in one log entry.
+pub const BATCH_COMMANDS: usize = 1024;
+/// Bytes of commands in one log entry.
+pub const BATCH_BYTES: usize = 512 * KIB;
+/// Names in one page of a listing.
+pub const LIST_PAGE: usize = 1000;
+/// Requests in flight on one connection.
+pub const CONN_INFLIGHT: usize = 1024;
+/// Connections to one server.
+pub const CONN_MAX: usize = 4096;
+
+/// Versions kept for undo, checkpoints not counted.
+pub const VERSIONS_KEPT: usize = 10;
+/// Events kept by the name manager.
+pub const EVENTS_KEPT: u64 = 10_000;
+/// Results kept for one client (R13).
+pub const RESULTS_PER_CLIENT: u64 = 1024;
+/// Clients whose results are kept (R13).
+pub const CLIENTS_KEPT: u64 = 65_536;
+/// A client that is silent this long may be dropped (R13).
+pub const CLIENT_IDLE: Duration = Duration::from_secs(3600);
+/// How far behind a member may be when it is declared caught up (R8).
+pub const FRESH_ROWS: u64 = 4096;
+/// How far behind a member may be when it is declared caught up (R8), in bytes.
+pub const FRESH_BYTES: u64 = 256 * MIB as u64;
+/// A lag up to this always counts as "can be applied in 200 ms" (R27).
+pub const HANDOVER_ROWS: u64 = 64;
+/// A lag up to this always counts as "can be applied in 200 ms" (R27), in bytes.
+pub const HANDOVER_BYTES: u64 = 8 * MIB as u64;
+/// A handover that is not done by then is aborted (R27).
+pub const HANDOVER_MAX: Duration = Duration::from_millis(500);
+/// Open write sessions of one storage server.
+pub const SESSIONS_MAX: usize = 65_536;
+/// A session without progress lives this long beyond its client's timeout.
+pub const SESSION_IDLE: Duration = Duration::from_secs(60);
+/// A capability lives at most this long (R15).
+pub const CAPABILITY_TTL: Duration = Duration::from_secs(60);
+/// Clients cache a placement at most this long (R23).
+pub const PLACEMENT_TTL: Duration = Duration::from_secs(1);
+/// How long a client waits for a lost server unless told otherwise.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest `--timeout`.
+pub const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// How long content stays in the trash.
+pub const TRASH_TIME: Duration = Duration::from_secs(24 * 3600);
+/// A connection must have proved itself by then.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reconnecting backs off up to this between members of a cluster.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// The steps of a failing row's back-off; the last one repeats.
+pub const ROW_BACKOFF: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
+/// How fast failures are found: all times of heartbeats and leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// A server sends a heartbeat this often.
+    pub heartbeat: Duration,
+    /// The monitor looks this often.
+    pub check: Duration,
+    /// Silence after the last arrival that means failed.
+    pub timeout: Duration,
+    /// What a holder gives up of the timeout.
+    pub guard: Duration,
+}
+
+impl Pace {
+    /// The default: 5 s, 5 s, 15 s, guard 1 s.
+    pub const NORMAL: Pace = Pace {
+        heartbeat: Duration::from_secs(5),
+        check: Duration::from_secs(5),
+        timeout: Duration::from_secs(15),
+        guard: Duration::from_secs(1),
+    };
+    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms.
+    pub const FAST: Pace = Pace {
+        heartbeat: Duration::from_millis(200),
+        check: Duration::from_millis(200),
+        timeout: Duration::from_secs(1),
+        guard: Duration::from_millis(200),
+    };
+
+    /// How long a lease runs from the sending of the heartbeat it answers (R2).
+    pub const fn lease(self) -> Duration {
+        match self.timeout.checked_sub(self.guard) {
+            Some(lease) => lease,
+            None => Duration::ZERO,
+        }
+    }
+}
+
+const _: () = {
+    assert!(PIECE + FRAME_HEAD_MAX < FRAME_MAX, "a piece and its head fit a frame");
+    assert!(PAGE_BYTES <= FRAME_HEAD_MAX, "a page of rows fits a frame");
+    assert!(CHUNK.is_multiple_of(PIECE) && PIECE.is_multiple_of(BLOCK), "cuts nest");
+    assert!(INLINE_MAX <= BLOCK, "inline content is one block");
+    assert!(CLIENT_WINDOW >= 2 * CHUNK, "a client can fill one chunk while one is on its way");
+    assert!(SERVER_WINDOW >= CLIENT_WINDOW);
+    assert!(BATCH_BYTES <= FRAME_HEAD_MAX);
+    assert!(Pace::NORMAL.guard.as_millis() < Pace::NORMAL.timeout.as_millis());
+    assert!(3 * Pace::NORMAL.heartbeat.as_millis() <= Pace::NORMAL.timeout.as_millis());
+    assert!(3 * Pace::FAST.heartbeat.as_millis() <= Pace::FAST.timeout.as_millis());
+    assert!(HANDOVER_MAX.as_millis() < Pace::FAST.timeout.as_millis());
+};

@@ -1,0 +1,321 @@
+//! What storage servers tell the name manager, and what it tells them.
+
+use super::{Empty, methods};
+use crate::command::{Answers, Recovered, Register, VersionRef, WriteComplete};
+use crate::message::manager::Placement;
+use crate::record::{Row, Server};
+use prost::Message;
+
+methods! {
+    /// ss → nm: a start registers itself (R6, R7).
+    RegisterServer = 200: Register => Registered;
+    /// ss → nm: it has recovered its store.
+    ReportRecovered = 201: Recovered => Server;
+    /// ss → nm, on a connection of its own: alive.
+    Heartbeat = 202: HeartbeatRequest => GrantMessage;
+    /// ss → nm: writes that are prepared, many at once.
+    Complete = 203: CompleteRequest => Answers;
+    /// ss → nm: what became of prepared sessions (R10)?
+    Resolve = 204: ResolveRequest => ResolveReply;
+    /// ss → nm: it wants to stop: hand over first. Answers when it need not wait any longer.
+    Leave = 205: LeaveRequest => Empty;
+    /// ss → nm: the lease is given up; sent last before the listener closes (R6).
+    ReleaseLease = 206: LeaveRequest => Empty;
+
+    /// nm → ss: rows beyond its cursor.
+    Apply = 300: ApplyRequest => ApplyReply;
+    /// nm → ss: which of these versions does it hold (R11)?
+    Survey = 302: SurveyRequest => SurveyReply;
+    /// nm → ss: stop serving for a handover (R27).
+    LetGo = 303: LetGoRequest => Empty;
+    /// nm → ss: are you there?
+    Probe = 304: Empty => ProbeReply;
+    /// nm → ss: copy these owed versions from your partner (R12).
+    Bring = 305: BringRequest => BringReply;
+}
+
+/// Push to storage servers on their heartbeat connection: a grant for the newest heartbeat
+/// ([`GrantMessage`]), sent when something changed (R39).
+pub const PUSH_GRANT: u16 = 290;
+
+/// Answer to [`RegisterServer`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Registered {
+    /// The server as registered.
+    #[prost(message, optional, tag = "1")]
+    pub server: Option<Server>,
+    /// Its key for capabilities and tickets, 32 bytes (R15).
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// The cluster, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub cluster_id: Vec<u8>,
+    /// Generation of the feeds.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+    /// Heartbeat interval, ms.
+    #[prost(uint64, tag = "5")]
+    pub heartbeat_ms: u64,
+    /// Lease from the sending of a heartbeat, ms.
+    #[prost(uint64, tag = "6")]
+    pub lease_ms: u64,
+    /// The name manager's clock, ms since 1970.
+    #[prost(uint64, tag = "7")]
+    pub now_ms: u64,
+    /// The pair as it stands.
+    #[prost(message, optional, tag = "8")]
+    pub placement: Option<Placement>,
+}
+
+/// Request of [`Heartbeat`].
+#[derive(Clone, PartialEq, Message)]
+pub struct HeartbeatRequest {
+    /// Server name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Number of this heartbeat; a grant names it, and the lease counts from its sending (R2).
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// Bytes its data takes.
+    #[prost(uint64, tag = "4")]
+    pub used_bytes: u64,
+    /// Room left on its disk, bytes.
+    #[prost(uint64, tag = "5")]
+    pub free_bytes: u64,
+    /// Age of its oldest unfinished disk operation, ms.
+    #[prost(uint64, tag = "6")]
+    pub oldest_io_ms: u64,
+    /// Its store can take no more writes (failed fsync, full disk): why; else empty.
+    #[prost(string, tag = "7")]
+    pub trouble: String,
+}
+
+/// A lease, or that there is none, as answer to a heartbeat or as push.
+#[derive(Clone, PartialEq, Message)]
+pub struct GrantMessage {
+    /// The heartbeat it answers.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Registration it is for.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Whether the server may serve its pair.
+    #[prost(bool, tag = "3")]
+    pub serve: bool,
+    /// Epoch it may serve in.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Nothing is served before the control feed is applied up to here (R9).
+    #[prost(uint64, tag = "5")]
+    pub serve_from_control: u64,
+    /// Nothing is served before the pair's feed is applied up to here (R9).
+    #[prost(uint64, tag = "6")]
+    pub serve_from_pair: u64,
+    /// The pair as it stands: the partner's address, who acts.
+    #[prost(message, optional, tag = "7")]
+    pub placement: Option<Placement>,
+    /// The name manager's clock, ms since 1970.
+    #[prost(uint64, tag = "8")]
+    pub now_ms: u64,
+    /// The server was declared failed or replaced: register again.
+    #[prost(bool, tag = "9")]
+    pub register_again: bool,
+    /// Send each commit only once it is prepared on both (R27, after three failed handovers).
+    #[prost(bool, tag = "10")]
+    pub both_first: bool,
+}
+
+/// Request of [`Complete`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CompleteRequest {
+    /// In order.
+    #[prost(message, repeated, tag = "1")]
+    pub writes: Vec<WriteComplete>,
+}
+
+/// A prepared session whose outcome is unknown to its holder.
+#[derive(Clone, PartialEq, Message)]
+pub struct Prepared {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// Folder of the target.
+    #[prost(uint64, tag = "2")]
+    pub folder: u64,
+    /// Name of the target.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// File meant, 0 if by name.
+    #[prost(uint64, tag = "4")]
+    pub file: u64,
+    /// Who asked: with the request key the log knows what became of it.
+    #[prost(message, optional, tag = "5")]
+    pub asker: Option<crate::command::Asker>,
+}
+
+/// Request of [`Resolve`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ResolveRequest {
+    /// Server name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration: the log has fenced those before.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// The sessions.
+    #[prost(message, repeated, tag = "3")]
+    pub sessions: Vec<Prepared>,
+}
+
+/// What became of one session.
+#[derive(Clone, PartialEq, Message)]
+pub struct Resolution {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// It is a kept version in the log; else it is open again.
+    #[prost(bool, tag = "2")]
+    pub committed: bool,
+    /// The file whose version it is.
+    #[prost(uint64, tag = "3")]
+    pub file: u64,
+}
+
+/// Answer to [`Resolve`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ResolveReply {
+    /// One for each session asked.
+    #[prost(message, repeated, tag = "1")]
+    pub resolutions: Vec<Resolution>,
+}
+
+/// Request of [`Leave`] and [`ReleaseLease`].
+#[derive(Clone, PartialEq, Message)]
+pub struct LeaveRequest {
+    /// Server name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+
+/// Request of [`Apply`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ApplyRequest {
+    /// Generation of the feeds; another one is refused (R26).
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Registration the rows are meant for.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Feed: 0 or the pair's number.
+    #[prost(uint32, tag = "3")]
+    pub feed: u32,
+    /// Rows, in order of their numbers.
+    #[prost(message, repeated, tag = "4")]
+    pub rows: Vec<Row>,
+    /// Everything up to here has been acknowledged or merged away: the cursor (R21); 0: no news.
+    #[prost(uint64, tag = "5")]
+    pub advance: u64,
+}
+
+/// A row that could not be applied now.
+#[derive(Clone, PartialEq, Message)]
+pub struct RowFailure {
+    /// Row.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// [`crate::error::Code`].
+    #[prost(uint32, tag = "2")]
+    pub code: u32,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub message: String,
+}
+
+/// Answer to [`Apply`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ApplyReply {
+    /// Rows that are durably applied (or were not newer than what is there).
+    #[prost(uint64, repeated, tag = "1")]
+    pub applied: Vec<u64>,
+    /// Rows that are not.
+    #[prost(message, repeated, tag = "2")]
+    pub failed: Vec<RowFailure>,
+    /// End of the server's journal.
+    #[prost(uint64, tag = "3")]
+    pub journal: u64,
+    /// Its durable cursor in the feed.
+    #[prost(uint64, tag = "4")]
+    pub cursor: u64,
+}
+
+/// Request of [`Survey`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SurveyRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Epoch since the promotion.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Rows beyond its cursor.
+    #[prost(message, repeated, tag = "3")]
+    pub rows: Vec<Row>,
+}
+
+/// Answer to [`Survey`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SurveyReply {
+    /// Kept versions whose bytes it does not hold.
+    #[prost(message, repeated, tag = "1")]
+    pub lacks: Vec<VersionRef>,
+    /// Versions marked owed whose bytes it holds.
+    #[prost(message, repeated, tag = "2")]
+    pub holds: Vec<VersionRef>,
+}
+
+/// Request of [`LetGo`].
+#[derive(Clone, PartialEq, Message)]
+pub struct LetGoRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Epoch that ends.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+
+/// Answer to [`Probe`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ProbeReply {
+    /// Registration it believes in.
+    #[prost(uint64, tag = "1")]
+    pub incarnation: u64,
+}
+
+/// Request of [`Bring`].
+#[derive(Clone, PartialEq, Message)]
+pub struct BringRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Versions to copy from the partner.
+    #[prost(message, repeated, tag = "2")]
+    pub versions: Vec<VersionRef>,
+}
+
+/// Answer to [`Bring`].
+#[derive(Clone, PartialEq, Message)]
+pub struct BringReply {
+    /// Sessions whose versions are durable here now, 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub brought: Vec<Vec<u8>>,
+    /// Why the others are not.
+    #[prost(string, tag = "2")]
+    pub trouble: String,
+}

@@ -1,0 +1,293 @@
+//! What clients ask storage servers.
+
+use super::{Empty, methods};
+use crate::capability::SignedCapability;
+use crate::command::Asker;
+use crate::record::{Record, Version};
+use prost::Message;
+
+methods! {
+    /// Opens a write session, or finds it again (R28).
+    OpenSession = 400: OpenSessionRequest => SessionState;
+    /// A piece of content; the bytes are the frame's body.
+    Piece = 401: PieceRequest => SessionState;
+    /// Makes a session a version.
+    Commit = 402: CommitRequest => Receipt;
+    /// A small content in one round trip: open, piece and commit; the bytes are the frame's body.
+    Put = 403: CommitRequest => Receipt;
+    /// Ends a session without a commit.
+    Abort = 404: AbortRequest => Empty;
+    /// A range of a version; the bytes are the reply's body.
+    Read = 405: ReadRequest => ReadReply;
+    /// Records and chunk digests, for fsck.
+    Inventory = 406: InventoryRequest => InventoryReply;
+}
+
+/// Durability asked for (R19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Durability {
+    /// As the cluster says.
+    Unset = 0,
+    /// On the acting member.
+    Async = 1,
+    /// On both members, or an error.
+    Sync = 2,
+    /// On both members, or on one once the pair is known degraded.
+    SyncIfUp = 3,
+}
+
+/// What is written to.
+#[derive(Clone, PartialEq, Message)]
+pub struct Target {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Folder.
+    #[prost(uint64, tag = "2")]
+    pub folder: u64,
+    /// Name in it.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// The file; 0: whatever bears the name.
+    #[prost(uint64, tag = "4")]
+    pub file: u64,
+}
+
+/// Request of [`OpenSession`].
+#[derive(Clone, PartialEq, Message)]
+pub struct OpenSessionRequest {
+    /// Write session chosen by the client, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// What is written to.
+    #[prost(message, optional, tag = "2")]
+    pub target: Option<Target>,
+    /// Cover for writing there.
+    #[prost(message, optional, tag = "3")]
+    pub capability: Option<SignedCapability>,
+    /// Epoch the client believes in.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// The client's timeout, ms.
+    #[prost(uint64, tag = "5")]
+    pub timeout_ms: u64,
+    /// Bytes to come, if known.
+    #[prost(uint64, optional, tag = "6")]
+    pub size: Option<u64>,
+}
+
+/// Where a write session stands.
+#[derive(Clone, PartialEq, Message)]
+pub struct SessionState {
+    /// Bytes from the start that this member has.
+    #[prost(uint64, tag = "1")]
+    pub held: u64,
+    /// Bytes from the start that its partner has.
+    #[prost(uint64, tag = "2")]
+    pub partner_held: u64,
+    /// Whether bytes are passed on to the partner now; if not, the window counts this member only.
+    #[prost(bool, tag = "3")]
+    pub passing: bool,
+}
+
+/// Request of [`Piece`]. The body is at most [`crate::limits::PIECE`] bytes; a piece may not cross a
+/// multiple of [`crate::limits::CHUNK`].
+#[derive(Clone, PartialEq, Message)]
+pub struct PieceRequest {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// Where it begins.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// CRC-64/NVME of each block of the body (the last may be shorter), as the client computed them.
+    #[prost(fixed64, repeated, tag = "3")]
+    pub crcs: Vec<u64>,
+}
+
+/// Request of [`Commit`] and [`Put`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CommitRequest {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// What is written to.
+    #[prost(message, optional, tag = "2")]
+    pub target: Option<Target>,
+    /// Cover for writing there.
+    #[prost(message, optional, tag = "3")]
+    pub capability: Option<SignedCapability>,
+    /// Epoch the client believes in.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Who asks, with which key. The user is that of the connection.
+    #[prost(message, optional, tag = "5")]
+    pub asker: Option<Asker>,
+    /// Bytes of the whole content.
+    #[prost(uint64, tag = "6")]
+    pub size: u64,
+    /// CRC-64/NVME of the whole content, as the client computed it.
+    #[prost(fixed64, tag = "7")]
+    pub crc64: u64,
+    /// Digest to compare with, 32 bytes, or empty.
+    #[prost(bytes = "vec", tag = "8")]
+    pub sha256: Vec<u8>,
+    /// Refused unless this is the head; 0.0: no condition.
+    #[prost(uint64, tag = "9")]
+    pub if_epoch: u64,
+    /// Number of that version.
+    #[prost(uint64, tag = "10")]
+    pub if_number: u64,
+    /// Refused if the name is taken.
+    #[prost(bool, tag = "11")]
+    pub create_only: bool,
+    /// Durability wanted.
+    #[prost(enumeration = "Durability", tag = "12")]
+    pub durability: i32,
+    /// POSIX mode to keep; 0: leave.
+    #[prost(uint32, tag = "13")]
+    pub mode: u32,
+    /// Modification time to keep, ms since 1970; 0: the commit's.
+    #[prost(sint64, tag = "14")]
+    pub mtime_ms: i64,
+    /// How long the client waits, ms.
+    #[prost(uint64, tag = "15")]
+    pub timeout_ms: u64,
+}
+
+/// What a commit brought about.
+#[derive(Clone, PartialEq, Message)]
+pub struct Receipt {
+    /// The version.
+    #[prost(message, optional, tag = "1")]
+    pub version: Option<Version>,
+    /// The file.
+    #[prost(uint64, tag = "2")]
+    pub file: u64,
+    /// Who has it durably: bits of [`crate::record::on`].
+    #[prost(uint32, tag = "3")]
+    pub durable_on: u32,
+}
+
+/// Request of [`Abort`].
+#[derive(Clone, PartialEq, Message)]
+pub struct AbortRequest {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+}
+
+/// Request of [`Read`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// The file.
+    #[prost(uint64, tag = "2")]
+    pub file: u64,
+    /// The folder the client found it in; refused (`MOVED`) if it is another by now (R23).
+    #[prost(uint64, tag = "3")]
+    pub folder: u64,
+    /// The name the client found it under.
+    #[prost(string, tag = "4")]
+    pub name: String,
+    /// Cover for reading it.
+    #[prost(message, optional, tag = "5")]
+    pub capability: Option<SignedCapability>,
+    /// Epoch the client believes in.
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
+    /// Version wanted; 0.0: the head.
+    #[prost(uint64, tag = "7")]
+    pub version_epoch: u64,
+    /// Number of that version.
+    #[prost(uint64, tag = "8")]
+    pub version_number: u64,
+    /// Where to begin.
+    #[prost(uint64, tag = "9")]
+    pub offset: u64,
+    /// At most so many bytes ([`crate::limits::PIECE`] at the most).
+    #[prost(uint32, tag = "10")]
+    pub len: u32,
+    /// Also without a lease: possibly old.
+    #[prost(bool, tag = "11")]
+    pub stale_ok: bool,
+}
+
+/// Answer to [`Read`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ReadReply {
+    /// The version read.
+    #[prost(message, optional, tag = "1")]
+    pub version: Option<Version>,
+    /// CRC-64/NVME of the body.
+    #[prost(fixed64, tag = "2")]
+    pub crc64: u64,
+}
+
+/// Request of [`Inventory`].
+#[derive(Clone, PartialEq, Message)]
+pub struct InventoryRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Files after this id.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+    /// At most so many.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// Cover: an operator's.
+    #[prost(message, optional, tag = "4")]
+    pub capability: Option<SignedCapability>,
+    /// Read every byte and compare with its SHA-256.
+    #[prost(bool, tag = "5")]
+    pub verify: bool,
+    /// Only this file, if not 0.
+    #[prost(uint64, tag = "6")]
+    pub file: u64,
+}
+
+/// What a server holds of one version.
+#[derive(Clone, PartialEq, Message)]
+pub struct HeldVersion {
+    /// Write session, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// Bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// Digest of the content, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sha256: Vec<u8>,
+    /// SHA-256 over the chunk digests and lengths: equal manifests, equal values. 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub manifest: Vec<u8>,
+    /// What is wrong with its bytes; empty: nothing (as far as asked).
+    #[prost(string, tag = "5")]
+    pub damage: String,
+}
+
+/// What a server holds of one file.
+#[derive(Clone, PartialEq, Message)]
+pub struct HeldFile {
+    /// Its record.
+    #[prost(message, optional, tag = "1")]
+    pub record: Option<Record>,
+    /// The versions of the record that it holds.
+    #[prost(message, repeated, tag = "2")]
+    pub versions: Vec<HeldVersion>,
+}
+
+/// Answer to [`Inventory`].
+#[derive(Clone, PartialEq, Message)]
+pub struct InventoryReply {
+    /// In order of id.
+    #[prost(message, repeated, tag = "1")]
+    pub files: Vec<HeldFile>,
+    /// Whether that was the last page.
+    #[prost(bool, tag = "2")]
+    pub end: bool,
+}

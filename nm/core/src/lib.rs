@@ -1,0 +1,3 @@
+//! The deciding code of the name manager: a pure, deterministic state machine.
+
+pub mod store;

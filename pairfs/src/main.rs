@@ -1,0 +1,2 @@
+//! The pairfs program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The deciding code of a storage server: sessions, lease, apply, cursors.

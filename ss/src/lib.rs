@@ -1,0 +1,1 @@
+//! The shell of a storage server: log, index, sessions, partner.
