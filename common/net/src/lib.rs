@@ -1,0 +1,31 @@
+//! How the programs of a cluster talk: frames, transport, the mutual proof, calls and pushes, and the few
+//! things of the operating system (clocks, secret files, logs) that every server needs.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`frame`] | one message on the wire: header, head, bulk body, checksum |
+//! | [`transport`] | byte streams; TCP today, others behind the same two traits |
+//! | [`handshake`] | both sides prove who they are before anything else is said |
+//! | [`rpc`] | calls, casts and pushes over one proven connection |
+//! | [`redial`] | keeps one connection open |
+//! | [`probe`] | is a process surely gone? |
+//! | [`secret`], [`clock`], [`telemetry`] | files with secrets, clocks, logs |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod bounds;
+pub mod clock;
+pub mod frame;
+pub mod handshake;
+pub mod probe;
+pub mod redial;
+pub mod rpc;
+pub mod secret;
+pub mod telemetry;
+pub mod transport;
+
+pub use futures_util::future::BoxFuture;
+pub use handshake::{Credential, Keyring, Peer, Principal};
+pub use redial::Reconnecting;
+pub use rpc::{Connection, Incoming, Method, Outgoing, Push, Pushes, Server, Service, Session};
+pub use transport::{Listener, listen};
