@@ -1,3 +1,20 @@
-//! The deciding code of the name manager: a pure, deterministic state machine.
+//! The deciding code of the name manager: a pure, deterministic state machine, and the pure rules of the
+//! leader beside it.
+//!
+//! No clock, no socket, no file, no randomness: values in, values out. The state lives behind
+//! [`store::Store`]; time is an argument.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod access;
+pub mod apply;
+pub mod duty;
+pub mod feeder;
+pub mod keys;
+pub mod lease;
+pub mod memory;
+pub mod monitor;
+pub mod pair_state;
+pub mod query;
+pub mod state;
 pub mod store;

@@ -1,0 +1,48 @@
+//! Who may do what: rights come from owning a file or a folder above it, and from grants there.
+
+use crate::state::State;
+use crate::store::StoreError;
+use types::capability::right;
+use types::ids::InodeId;
+use types::record::Record;
+
+/// What `user` may do with an inode, and since when nothing above it has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Bits of [`right`].
+    pub bits: u32,
+    /// Highest stamp of the inode's folders: a capability of an earlier stamp is stale (R14).
+    pub stamp: u64,
+    /// Whether a path leads to it (it does not lie in the trash).
+    pub reachable: bool,
+}
+
+fn own_rights(record: &Record, user: &str) -> u32 {
+    if record.owner == user {
+        return right::ALL;
+    }
+    record.access.iter().filter(|grant| grant.user == user).fold(0, |bits, grant| bits | grant.rights)
+}
+
+/// The rights of `user` on `record`; the stamp is that of the folders above it.
+pub fn rights(state: State<'_>, record: &Record, user: &str) -> Result<Rights, StoreError> {
+    let chain = state.ancestors(record)?;
+    let mut bits = own_rights(record, user);
+    let mut stamp = 0;
+    for folder in &chain {
+        bits |= own_rights(folder, user);
+        stamp = stamp.max(folder.stamp);
+    }
+    if bits & right::WRITE != 0 {
+        bits |= right::READ;
+    }
+    let top = chain.last().unwrap_or(record);
+    Ok(Rights { bits, stamp, reachable: top.id == InodeId::ROOT.0 })
+}
+
+/// The rights of `user` on `folder` as a place for its children: the stamp includes the folder's own.
+pub fn rights_in(state: State<'_>, folder: &Record, user: &str) -> Result<Rights, StoreError> {
+    let mut found = rights(state, folder, user)?;
+    found.stamp = found.stamp.max(folder.stamp);
+    Ok(found)
+}

@@ -1,0 +1,219 @@
+//! Versions that were acknowledged but are only on a member that does not act (R11, R12).
+
+use super::context::{Context, Stop, pair_event, refuse};
+use crate::keys::{self, OwedEntry};
+use crate::state::decode;
+use crate::store::Table;
+use prost::Message;
+use std::collections::BTreeMap;
+use types::Code;
+use types::command::{Adopt, Answer, Owe, VersionRef};
+use types::ids::VersionNumber;
+use types::record::{Phase, Record, Version, mark};
+
+/// Logs what the new acting member lacks, and settles what it holds of what was owed before. With `done`
+/// the promotion is over and the pair may be served.
+pub(super) fn owe(context: &mut Context<'_>, command: &Owe) -> Result<Answer, Stop> {
+    let pair = context.pair(command.pair)?.clone();
+    if pair.epoch != command.epoch || pair.phase() != Phase::Promoted {
+        return refuse(
+            Code::PastEpoch,
+            format_args!("{} waits for no survey of epoch {}", pair.name, command.epoch),
+            "look at the pair again",
+        );
+    }
+    let holder = pair.partner_of(&pair.acting).to_owned();
+    for (inode, held) in by_file(&command.holds) {
+        settle(context, inode, &sessions(&held))?;
+    }
+    let mut owed = 0;
+    for (inode, lacked) in by_file(&command.lacks) {
+        owed += mark_owed(context, inode, &lacked, &holder)?;
+    }
+    if owed > 0 {
+        let pair = context.pair(command.pair)?.clone();
+        context.event(pair_event(
+            "owed",
+            &holder,
+            &pair,
+            "acknowledged, but only on this server",
+            &[("versions", owed)],
+        ))?;
+    }
+    if command.done {
+        let pair = context.pair(command.pair)?;
+        pair.phase = Phase::Steady as i32;
+        context.announce_pair(command.pair)?;
+    }
+    let pair = context.pair(command.pair)?.clone();
+    Ok(Answer { pair: Some(pair), rows: context.rows(), ..Answer::default() })
+}
+
+fn by_file(versions: &[VersionRef]) -> BTreeMap<u64, Vec<&VersionRef>> {
+    let mut files: BTreeMap<u64, Vec<&VersionRef>> = BTreeMap::new();
+    for version in versions {
+        files.entry(version.inode).or_default().push(version);
+    }
+    files
+}
+
+fn sessions(versions: &[&VersionRef]) -> Vec<Vec<u8>> {
+    versions.iter().map(|version| version.session.clone()).collect()
+}
+
+/// The version that readers get when the owed and lost ones are away: the newest in the line of heads.
+fn newest_readable(record: &Record) -> VersionNumber {
+    let away = mark::OWED | mark::LOST | mark::CONFLICT;
+    record
+        .versions
+        .iter()
+        .filter(|version| !version.is(away))
+        .map(Version::version)
+        .max()
+        .unwrap_or(VersionNumber::NONE)
+}
+
+fn mark_owed(
+    context: &mut Context<'_>,
+    inode: u64,
+    lacked: &[&VersionRef],
+    holder: &str,
+) -> Result<u64, Stop> {
+    let Some(mut record) = context.state().inode(inode)? else { return Ok(0) };
+    let mut newly = Vec::new();
+    for version in &mut record.versions {
+        let is_lacked = lacked.iter().any(|lacked| lacked.session == version.session);
+        if is_lacked && !version.is(mark::OWED | mark::LOST) {
+            version.marks |= mark::OWED;
+            version.holder = holder.to_owned();
+            newly.push((version.session.clone(), version.sha256.clone()));
+        }
+    }
+    if newly.is_empty() {
+        return Ok(0);
+    }
+    let readable = newest_readable(&record);
+    if record.head_version().is_none_or(|head| head.is(mark::OWED)) {
+        record.set_head(readable);
+        record.content_seq = context.seq();
+    }
+    for (session, sha256) in &newly {
+        let entry =
+            OwedEntry { holder: holder.to_owned(), content_seq: record.content_seq, sha256: sha256.clone() };
+        context.store().put(Table::Owed, &keys::owed(record.pair, inode, session), &entry.encode_to_vec())?;
+    }
+    context.pair(record.pair)?.owed += newly.len() as u64;
+    context.put_record(&mut record)?;
+    Ok(newly.len() as u64)
+}
+
+/// Owed versions of a file have been copied to the acting member: they take their place.
+pub(super) fn adopt(context: &mut Context<'_>, command: &Adopt) -> Result<Answer, Stop> {
+    let pair = context.pair(command.pair)?.clone();
+    if pair.epoch != command.epoch {
+        return refuse(
+            Code::PastEpoch,
+            format_args!("{} is in epoch {}", pair.name, pair.epoch),
+            "look at the pair again",
+        );
+    }
+    let adopted = settle(context, command.inode, &command.sessions)?;
+    if adopted > 0 {
+        let name = context.state().inode(command.inode)?.map_or(String::new(), |record| record.name);
+        context.event(pair_event(
+            "adopted",
+            &command.holder,
+            &pair,
+            format!("'{name}'"),
+            &[("versions", adopted)],
+        ))?;
+    }
+    let pair = context.pair(command.pair)?.clone();
+    Ok(Answer { pair: Some(pair), rows: context.rows(), ..Answer::default() })
+}
+
+/// R12, decided here at apply: of the owed versions with these sessions, the newest becomes the head iff
+/// it is newer than the head that `Owe` left, the head is unchanged since, and the file is not removed;
+/// ancestors of the head take their old places; the rest are conflict versions. Gives how many were owed.
+pub(super) fn settle(context: &mut Context<'_>, inode: u64, sessions: &[Vec<u8>]) -> Result<u64, Stop> {
+    let Some(mut record) = context.state().inode(inode)? else { return Ok(0) };
+    let mut entries = BTreeMap::new();
+    for session in sessions {
+        let key = keys::owed(record.pair, inode, session);
+        if let Some(bytes) = context.store().get(Table::Owed, &key)? {
+            entries.insert(session.clone(), decode::<OwedEntry>(&bytes)?);
+            context.store().delete(Table::Owed, &key)?;
+        }
+    }
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let known = context.pair(record.pair)?;
+    known.owed = known.owed.saturating_sub(entries.len() as u64);
+    let newest = record
+        .versions
+        .iter()
+        .filter(|version| entries.contains_key(&version.session))
+        .max_by_key(|version| version.version())
+        .map(|version| (version.version(), version.session.clone()));
+    if let Some((newest, session)) = newest {
+        let unchanged = entries.get(&session).is_some_and(|entry| entry.content_seq == record.content_seq);
+        if newest > record.head() && unchanged && record.trashed.is_none() && record.is_file() {
+            record.set_head(newest);
+            record.content_seq = context.seq();
+        }
+    }
+    let line = ancestry(&record, record.head());
+    for version in record.versions.iter_mut().filter(|version| entries.contains_key(&version.session)) {
+        version.marks &= !mark::OWED;
+        version.holder.clear();
+        if !line.contains(&version.version()) {
+            version.marks |= mark::CONFLICT;
+        }
+    }
+    super::write::prune(&mut record);
+    context.put_record(&mut record)?;
+    Ok(entries.len() as u64)
+}
+
+/// `from` and the versions it builds on, as far as they are kept.
+fn ancestry(record: &Record, from: VersionNumber) -> Vec<VersionNumber> {
+    let mut line = Vec::new();
+    let mut next = from;
+    while let Some(version) = record.version(next) {
+        if line.contains(&next) {
+            break;
+        }
+        line.push(next);
+        next = version.parent();
+    }
+    line
+}
+
+/// What `holder` owed is gone with its disk: marked, counted and told, never removed in silence.
+pub(super) fn lose(context: &mut Context<'_>, pair: u32, holder: &str) -> Result<(), Stop> {
+    let files = context.state().owed_of(pair, holder, usize::MAX)?;
+    let mut lost = 0;
+    for (inode, versions) in files {
+        let Some(mut record) = context.state().inode(inode)? else { continue };
+        for owed in &versions {
+            context.store().delete(Table::Owed, &keys::owed(pair, inode, &owed.session))?;
+            for version in record.versions.iter_mut().filter(|version| version.session == owed.session) {
+                version.marks = version.marks & !mark::OWED | mark::LOST;
+                lost += 1;
+            }
+        }
+        context.put_record(&mut record)?;
+    }
+    let known = context.pair(pair)?;
+    known.owed = known.owed.saturating_sub(lost);
+    known.lost += lost;
+    let known = known.clone();
+    context.event(pair_event(
+        "lost",
+        holder,
+        &known,
+        "the disk that held them was replaced",
+        &[("versions", lost)],
+    ))
+}

@@ -1,0 +1,329 @@
+//! Storage servers: registration, failure, progress (R6–R8, R21).
+
+use super::adopt;
+use super::context::{Context, Stop, pair_event, refuse};
+use types::Code;
+use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
+use types::limits::FRESH_ROWS;
+use types::record::{Event, Number, Pair, Phase, Server};
+
+fn answer(context: &mut Context<'_>, server: &str) -> Result<Answer, Stop> {
+    let server = context.server(server)?.clone();
+    let pair = context.pair(server.pair)?.clone();
+    Ok(Answer { server: Some(server), pair: Some(pair), rows: context.rows(), ..Answer::default() })
+}
+
+/// Whether a registering disk is the one that is known.
+enum Disk {
+    Known,
+    /// A replay of the registration that is in the log already (R7).
+    Replayed,
+    Unknown,
+}
+
+fn judge_disk(server: &Server, command: &Register) -> Disk {
+    if command.token.is_empty() {
+        return Disk::Unknown;
+    }
+    if command.token == server.token {
+        return Disk::Known;
+    }
+    if command.token == server.previous_token && command.next_token == server.token {
+        return Disk::Replayed;
+    }
+    Disk::Unknown
+}
+
+/// A start of a storage server: fences the start before.
+pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<Answer, Stop> {
+    check_name(&command.server)?;
+    if command.next_token.is_empty() || command.addr.is_empty() {
+        return refuse(
+            Code::BadRequest,
+            "a registration needs a token and an address",
+            "update the storage server",
+        );
+    }
+    let primary = if command.backup_of.is_empty() { &command.server } else { &command.backup_of };
+    let known = context.server_if_known(&command.server)?.cloned();
+    let mut server = match known {
+        Some(server) => returning(context, server, command, primary)?,
+        None => newcomer(context, command, primary)?,
+    };
+    context.counters().last_incarnation += 1;
+    server.incarnation = context.counters().last_incarnation;
+    server.token = command.next_token.clone();
+    server.previous_token = command.token.clone();
+    server.addr = command.addr.clone();
+    server.ip = command.ip.clone();
+    server.boot = command.boot.clone();
+    server.failed = false;
+    server.failed_ms = 0;
+    server.recovered = false;
+    server.registered_ms = context.now_ms();
+    let pair = context.pair(server.pair)?;
+    let (id, pair_name, epoch) = (pair.id, pair.name.clone(), pair.epoch);
+    context.event(Event {
+        kind: "registered".into(),
+        server: server.name.clone(),
+        pair: pair_name,
+        epoch,
+        reason: format!("at {}", server.addr),
+        numbers: vec![Number { name: "incarnation".into(), value: server.incarnation }],
+        ..Event::default()
+    })?;
+    context.put_server(server);
+    context.announce_pair(id)?;
+    answer(context, &command.server)
+}
+
+fn check_name(name: &str) -> Result<(), Stop> {
+    let ok = !name.is_empty()
+        && name.len() <= 64
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    if ok {
+        return Ok(());
+    }
+    refuse(
+        Code::Usage,
+        "a server's name may hold letters, digits, '_', '-' and '.', at most 64",
+        "choose another --name",
+    )
+}
+
+fn returning(
+    context: &mut Context<'_>,
+    mut server: Server,
+    command: &Register,
+    primary: &str,
+) -> Result<Server, Stop> {
+    let name = server.name.clone();
+    if command.elsewhere {
+        return refuse(
+            Code::Locked,
+            format_args!("another server named {name} is alive at {}", server.addr),
+            "give this one another name, or stop that one first",
+        );
+    }
+    let pair = context.pair(server.pair)?.clone();
+    if pair.primary != primary {
+        return refuse(
+            Code::Usage,
+            format_args!("{name} belongs to the pair {}", pair.name),
+            "give the same --name and --backup-of as before",
+        );
+    }
+    match judge_disk(&server, command) {
+        Disk::Known | Disk::Replayed => {}
+        Disk::Unknown => {
+            accept_unknown_disk(context, &server, &pair, command)?;
+            server.control_cursor = 0;
+            server.pair_cursor = 0;
+            server.journal = 0;
+            server.fresh = false;
+        }
+    }
+    Ok(server)
+}
+
+/// An unknown disk under a known name: by itself only if nothing can be lost by it (R7).
+fn accept_unknown_disk(
+    context: &mut Context<'_>,
+    server: &Server,
+    pair: &Pair,
+    command: &Register,
+) -> Result<(), Stop> {
+    let name = &server.name;
+    let partner = pair.partner_of(name).to_owned();
+    let covered = pair.acting == partner
+        && context.server_if_known(&partner)?.is_some_and(|partner| partner.fresh && !partner.failed);
+    let owed = !context.state().owed_of(pair.id, name, 1)?.is_empty();
+    if !command.replace_disk && (!covered || owed) {
+        return refuse(
+            Code::Denied,
+            format_args!(
+                "this data directory is not the one that {name} had, and its partner cannot stand in for it"
+            ),
+            "start it on its own data directory, or with --replace-disk if that one is gone",
+        );
+    }
+    if pair.acting == *name {
+        // Its content is gone. Somebody else must act, or an operator must accept the loss.
+        return refuse(
+            Code::Denied,
+            format_args!(
+                "{name} is the acting member of {}: on another disk it would serve nothing",
+                pair.name
+            ),
+            "bring its old disk back, or promote the partner first",
+        );
+    }
+    if owed {
+        adopt::lose(context, pair.id, name)?;
+    }
+    Ok(())
+}
+
+fn newcomer(context: &mut Context<'_>, command: &Register, primary: &str) -> Result<Server, Stop> {
+    let is_primary = command.server == primary;
+    let id = match context.pair_of_primary(primary)? {
+        Some(id) => id,
+        None => {
+            context.counters().last_pair += 1;
+            let id = context.counters().last_pair;
+            context.put_pair(Pair {
+                id,
+                name: primary.to_owned(),
+                primary: primary.to_owned(),
+                preferred: primary.to_owned(),
+                ..Pair::default()
+            });
+            id
+        }
+    };
+    let pair = context.pair(id)?;
+    if is_primary {
+        if pair.acting.is_empty() {
+            pair.acting = command.server.clone();
+            pair.epoch = 1;
+        }
+    } else if pair.backup.is_empty() {
+        pair.backup = command.server.clone();
+    } else {
+        let (name, backup) = (pair.name.clone(), pair.backup.clone());
+        return refuse(
+            Code::Exists,
+            format_args!("{name} has a backup already: {backup}"),
+            "give this server a pair of its own",
+        );
+    }
+    let fresh = is_primary && pair.acting == command.server;
+    Ok(Server { name: command.server.clone(), pair: id, fresh, ..Server::default() })
+}
+
+/// A registered server has recovered its store: decides where it stands (R7, R8).
+pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Result<Answer, Stop> {
+    let cluster = context.state().cluster()?;
+    let same_feeds = cluster.is_some_and(|cluster| cluster.generation == command.generation);
+    let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
+    let pair = context.pair(server.pair)?.clone();
+    let acting = pair.acting == server.name;
+    let old_image = command.journal < server.journal;
+    if old_image && acting {
+        return refuse(
+            Code::Damaged,
+            format_args!(
+                "the data directory of {} is older than what this server had acknowledged",
+                server.name
+            ),
+            "bring its newest disk back, or promote the partner first",
+        );
+    }
+    let trusted = same_feeds && !old_image;
+    let control_end = context.feed_end(0)?;
+    let control_cursor = if trusted { command.control_cursor.min(control_end) } else { 0 };
+    let pair_cursor = if trusted { command.pair_cursor.min(pair.feed_end) } else { 0 };
+    let (rows_missed, _) = context.state().feed_count(pair.id, pair_cursor)?;
+    let behind = pair_cursor < pair.feed_end || context.state().feed_has(0, control_cursor, control_end)?;
+    let known = context.server(&command.server)?;
+    known.recovered = true;
+    known.control_cursor = control_cursor;
+    known.pair_cursor = pair_cursor;
+    known.journal = if old_image { command.journal } else { known.journal.max(command.journal) };
+    known.control_mark = control_end;
+    known.pair_mark = pair.feed_end;
+    known.rows_missed = rows_missed;
+    // The last acting member lacks rows, not bytes; anyone else is stale until it has caught up.
+    known.fresh = acting || (known.fresh && !behind);
+    if !acting && !known.fresh {
+        let reason = if old_image {
+            "an old image of its disk: everything is compared"
+        } else {
+            "rows beyond its cursor"
+        };
+        context.event(pair_event(
+            "recovering",
+            &command.server,
+            &pair,
+            reason,
+            &[("rows_missed", rows_missed)],
+        ))?;
+    }
+    answer(context, &command.server)
+}
+
+/// Declares a server failed.
+pub(super) fn fail(context: &mut Context<'_>, command: &Fail) -> Result<Answer, Stop> {
+    let now = context.now_ms();
+    let server = context.require_incarnation(&command.server, command.incarnation)?;
+    server.failed = true;
+    server.failed_ms = now;
+    let id = server.pair;
+    let pair = context.pair(id)?;
+    if pair.phase() == Phase::Handover {
+        // Whoever failed, nothing is handed over now; the acting member may go on, or be replaced.
+        pair.phase = Phase::Steady as i32;
+        pair.handover_to.clear();
+    }
+    let pair = pair.clone();
+    if pair.acting != command.server {
+        context.server(&command.server)?.fresh = false;
+    }
+    context.event(pair_event("failed", &command.server, &pair, command.reason.clone(), &[]))?;
+    answer(context, &command.server)
+}
+
+/// A server has passed the feeds' ends as of its registration: it may be promoted (R8).
+pub(super) fn caught_up(context: &mut Context<'_>, command: &CaughtUp) -> Result<Answer, Stop> {
+    let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
+    let control_end = context.feed_end(0)?;
+    let pair_end = context.feed_end(server.pair)?;
+    let below = |cursor: u64, mark: u64, feed: u32, context: &Context<'_>| {
+        Ok::<bool, Stop>(cursor < mark && context.state().feed_has(feed, cursor, mark)?)
+    };
+    if !server.recovered
+        || below(server.control_cursor, server.control_mark, 0, context)?
+        || below(server.pair_cursor, server.pair_mark, server.pair, context)?
+    {
+        return refuse(Code::Changed, format_args!("{} has not caught up", server.name), "wait for its rows");
+    }
+    let (since, _) = context.state().feed_count(server.pair, server.pair_cursor)?;
+    if since > FRESH_ROWS {
+        let known = context.server(&command.server)?;
+        known.control_mark = control_end;
+        known.pair_mark = pair_end;
+        return refuse(
+            Code::Changed,
+            format_args!("{since} rows have come since {} registered", server.name),
+            "wait for its rows",
+        );
+    }
+    if server.fresh {
+        return answer(context, &command.server);
+    }
+    context.server(&command.server)?.fresh = true;
+    let pair = context.pair(server.pair)?;
+    if pair.backup == server.name {
+        pair.formed = true;
+    }
+    let pair = pair.clone();
+    let numbers = [("rows_missed", server.rows_missed), ("rows_resent", command.rows_resent)];
+    context.event(pair_event("caught-up", &command.server, &pair, "follows the feed", &numbers))?;
+    answer(context, &command.server)
+}
+
+/// Notes how far a server has applied its feeds; never goes back.
+pub(super) fn acknowledge(context: &mut Context<'_>, command: &Acknowledge) -> Result<Answer, Stop> {
+    let server = context.require_incarnation(&command.server, command.incarnation)?;
+    if !server.recovered {
+        return refuse(
+            Code::Changed,
+            format_args!("{} has not reported its store", command.server),
+            "it does so by itself",
+        );
+    }
+    server.control_cursor = server.control_cursor.max(command.control_cursor);
+    server.pair_cursor = server.pair_cursor.max(command.pair_cursor);
+    server.journal = server.journal.max(command.journal);
+    Ok(Answer::default())
+}

@@ -1,0 +1,209 @@
+//! What clients look up: paths and listings, with the rights of who asks.
+
+use crate::access;
+use crate::apply::idempotency_outcome;
+use crate::state::State;
+use crate::store::Store;
+use types::capability::right;
+use types::ids::InodeId;
+use types::limits::LIST_PAGE;
+use types::message::manager::{ListReply, ListRequest, LocateRequest};
+use types::message::member::{Prepared, Resolution};
+use types::path::PathName;
+use types::record::Record;
+use types::{Code, Error, Result};
+
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// What stands there, if anything does.
+    pub record: Option<Record>,
+    /// The folder of its last name (0 for the root itself).
+    pub folder: u64,
+    /// Its last name, as stored or as given.
+    pub name: String,
+    /// Pair of the file; for a missing one the pair of an upload in progress, else 0.
+    pub pair: u32,
+    /// Bits of [`right`] the user has: on the file, or in the folder for a missing one.
+    pub rights: u32,
+    /// Whether those rights hold for every file of the folder.
+    pub whole_folder: bool,
+    /// Stamp for a capability decided on this state: nothing above it is newer.
+    pub stamp: u64,
+}
+
+/// The record at `path`, or an error that says which part is missing.
+pub fn resolve(state: State<'_>, path: &PathName) -> Result<Record> {
+    let (folder, name) = match path.split_last() {
+        None => return root(state),
+        Some((parent, name)) => (resolve_folder(state, &parent)?, name),
+    };
+    let record = state.child(folder.inode(), name)?.ok_or_else(|| Error::not_found(path))?;
+    if path.must_be_folder() && !record.is_folder() {
+        return Err(Error::new(
+            Code::NotAFolder,
+            format_args!("{path} is not a folder"),
+            "leave the trailing slash out",
+        ));
+    }
+    Ok(record)
+}
+
+fn root(state: State<'_>) -> Result<Record> {
+    state.inode(InodeId::ROOT.0)?.ok_or_else(|| {
+        Error::new(Code::Unavailable, "the cluster is not made yet", "wait for its first start")
+    })
+}
+
+fn resolve_folder(state: State<'_>, path: &PathName) -> Result<Record> {
+    let mut folder = root(state)?;
+    for name in path.names() {
+        folder = state.child(folder.inode(), name)?.ok_or_else(|| {
+            Error::new(
+                Code::NotFound,
+                format_args!("the folder {path} does not exist"),
+                "make it first, or use -p",
+            )
+        })?;
+        if !folder.is_folder() {
+            return Err(Error::new(
+                Code::NotAFolder,
+                format_args!("'{name}' in {path} is not a folder"),
+                "check the path",
+            ));
+        }
+    }
+    Ok(folder)
+}
+
+/// Finds a path for `user`. Refuses what the user may not do; a missing file is an error unless the request
+/// allows it. For a missing file `pair` is that of an upload in progress or 0: the caller chooses one.
+pub fn locate(store: &dyn Store, user: &str, request: &LocateRequest) -> Result<Found> {
+    let state = State::new(store);
+    let path = PathName::parse(&request.path)?;
+    let Some((parent, name)) = path.split_last() else {
+        let record = root(state)?;
+        let rights = access::rights(state, &record, user)?;
+        require(rights.bits, request.rights.max(right::READ), user, &path)?;
+        return Ok(Found {
+            stamp: record.stamp,
+            record: Some(record),
+            folder: 0,
+            name: String::new(),
+            pair: 0,
+            rights: rights.bits,
+            whole_folder: false,
+        });
+    };
+    let folder = resolve_folder(state, &parent)?;
+    let in_folder = access::rights_in(state, &folder, user)?;
+    match state.child(folder.inode(), name)? {
+        Some(record) => {
+            if path.must_be_folder() && !record.is_folder() {
+                return Err(Error::new(
+                    Code::NotAFolder,
+                    format_args!("{path} is not a folder"),
+                    "leave the trailing slash out",
+                ));
+            }
+            let own = access::rights(state, &record, user)?;
+            require(own.bits, request.rights.max(right::READ), user, &path)?;
+            Ok(Found {
+                folder: folder.id,
+                name: record.name.clone(),
+                pair: record.pair,
+                rights: own.bits,
+                whole_folder: in_folder.bits == own.bits,
+                stamp: in_folder.stamp,
+                record: Some(record),
+            })
+        }
+        None if !request.may_be_missing => Err(Error::not_found(&path)),
+        None => {
+            if path.must_be_folder() {
+                return Err(Error::new(
+                    Code::BadPath,
+                    format_args!("{path}/ names a folder"),
+                    "leave the trailing slash out",
+                ));
+            }
+            require(in_folder.bits, request.rights, user, &path)?;
+            let now = state.log_time()?;
+            let uploads = state.uploads_to(folder.id, name)?;
+            let pair = uploads.iter().find(|upload| upload.expires_ms > now).map_or(0, |upload| upload.pair);
+            Ok(Found {
+                record: None,
+                folder: folder.id,
+                name: name.to_owned(),
+                pair,
+                rights: in_folder.bits,
+                whole_folder: true,
+                stamp: in_folder.stamp,
+            })
+        }
+    }
+}
+
+fn require(have: u32, want: u32, user: &str, path: &PathName) -> Result<()> {
+    if have & want == want {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Denied,
+        format_args!("{user} may not do this with {path}"),
+        "ask its owner for access",
+    ))
+}
+
+/// A page of a folder: records with their head version only.
+pub fn list(store: &dyn Store, user: &str, request: &ListRequest) -> Result<ListReply> {
+    let state = State::new(store);
+    let folder = if request.folder != 0 {
+        state.inode(request.folder)?.ok_or_else(|| Error::not_found("the folder"))?
+    } else {
+        resolve(state, &PathName::parse(&request.path)?)?
+    };
+    let rights = access::rights_in(state, &folder, user)?;
+    if rights.bits & right::READ == 0 {
+        return Err(Error::new(
+            Code::Denied,
+            format_args!("{user} may not look into {}", request.path),
+            "ask its owner for access",
+        ));
+    }
+    if !folder.is_folder() {
+        return Ok(ListReply { entries: vec![brief(folder)], next: String::new() });
+    }
+    let limit = match request.limit as usize {
+        0 => LIST_PAGE,
+        limit => limit.min(LIST_PAGE),
+    };
+    let found = state.children(folder.inode(), &request.prefix, &request.after, limit)?;
+    let next = if found.len() == limit { found.last().map(|(sort, _)| sort.clone()) } else { None };
+    Ok(ListReply {
+        entries: found.into_iter().map(|(_, record)| brief(record)).collect(),
+        next: next.unwrap_or_default(),
+    })
+}
+
+fn brief(mut record: Record) -> Record {
+    let head = record.head();
+    record.versions.retain(|version| version.version() == head);
+    record
+}
+
+/// What became of a prepared session (R10): asked after a fence, so the answer is final. By its request
+/// key if the result is still known, else by the name it was written to.
+pub fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
+    let state = State::new(store);
+    let by_key = match &prepared.asker {
+        Some(asker) => idempotency_outcome(store, asker)?,
+        None => None,
+    };
+    let by_key = by_key.filter(|(_, version)| version.session == prepared.session).map(|(file, _)| file);
+    let file = match by_key {
+        Some(file) => Some(file),
+        None => state.resolve_session(&prepared.session, prepared.file, prepared.folder, &prepared.name)?,
+    };
+    Ok(Resolution { session: prepared.session.clone(), committed: file.is_some(), file: file.unwrap_or(0) })
+}
