@@ -1,0 +1,348 @@
+//! Group commit: one thread owns a [`Log`] and its owner's state; all jobs that wait share one sync.
+//!
+//! While a batch is being synced, the next one gathers in the queue: under load batches grow by
+//! themselves, without a timer that makes a lone job wait. The queue is bounded in jobs and in bytes (I9);
+//! at the bound `submit` blocks and `try_submit` refuses.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use crate::shared::lock;
+use crate::{Log, LogError, Position};
+
+/// What an owner does with its jobs. All of it runs in the committer's thread.
+pub trait Stage: Send + 'static {
+    /// What is submitted.
+    type Job: Send + 'static;
+    /// What is remembered of a job until the sync of its batch.
+    type Done: Send;
+
+    /// Appends the job's records. Nothing is durable yet. A failed append is the owner's to remember in `Done`.
+    fn stage(&mut self, job: Self::Job, log: &mut Log) -> Self::Done;
+
+    /// Called after the one sync of a batch with its `Done`s in order. `Ok(position)`: everything
+    /// before it is durable. For a batch of which [`needs_sync`](Self::needs_sync) said no, that is less than
+    /// what the batch wrote; when its records become durable later, this is called with an empty `done`.
+    fn finish(&mut self, done: Vec<Self::Done>, outcome: Result<Position, LogError>, log: &mut Log);
+
+    /// Whether anybody waits for this batch to be durable. If not, it is only buffered, and becomes durable
+    /// with the next batch that needs it, at the latest after [`Bounds::lazy`].
+    fn needs_sync(&self, done: &[Self::Done]) -> bool {
+        let _ = done;
+        true
+    }
+
+    /// Called when nothing came for [`Bounds::idle`], after the engine has written its mark; again every
+    /// time that much passes.
+    fn idle(&mut self, log: &mut Log) {
+        let _ = log;
+    }
+
+    /// Bytes of memory that a job holds on to; counted against [`Bounds::bytes`].
+    fn weight(job: &Self::Job) -> usize {
+        let _ = job;
+        0
+    }
+}
+
+/// Bounds of a committer's queue and of its waiting.
+#[derive(Copy, Clone, Debug)]
+pub struct Bounds {
+    /// Jobs that may wait, and jobs in one batch.
+    pub jobs: usize,
+    /// Bytes (by [`Stage::weight`]) of jobs submitted and not finished. A heavier job passes alone.
+    pub bytes: usize,
+    /// How long a record may stay only buffered.
+    pub lazy: Duration,
+    /// After this much silence the log is marked (R31).
+    pub idle: Duration,
+}
+
+impl Default for Bounds {
+    /// 1024 jobs, 64 MiB, 50 ms, 1 s.
+    fn default() -> Bounds {
+        Bounds { jobs: 1024, bytes: 64 << 20, lazy: Duration::from_millis(50), idle: Duration::from_secs(1) }
+    }
+}
+
+/// Why a job was not taken; the job comes back.
+#[derive(PartialEq, Eq, thiserror::Error)]
+pub enum Refused<J> {
+    /// The queue is at its bound: wait, or shed load.
+    #[error("too many jobs wait for the log: try again")]
+    Full(J),
+    /// The committer has ended.
+    #[error("the log's committer has ended")]
+    Closed(J),
+}
+
+impl<J> fmt::Debug for Refused<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Full(_) => "Full(..)",
+            Refused::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+/// Joins a committer's thread: gives the owner's state and the log back.
+pub type OwnerHandle<S> = JoinHandle<(S, Log)>;
+
+enum Message<J> {
+    Job(J, usize),
+    Stop,
+}
+
+/// Handle to a committer's thread. The thread ends when all handles are dropped, or on
+/// [`shutdown`](Self::shutdown); it finishes what was submitted before.
+pub struct Committer<J> {
+    queue: Sender<Message<J>>,
+    budget: Arc<Budget>,
+    weight: fn(&J) -> usize,
+}
+
+impl<J> Clone for Committer<J> {
+    fn clone(&self) -> Self {
+        Committer { queue: self.queue.clone(), budget: self.budget.clone(), weight: self.weight }
+    }
+}
+
+impl<J: Send + 'static> Committer<J> {
+    /// Starts the thread `name`. Joining it, once it has ended, gives the owner's state and the log back; the
+    /// log is marked then unless it is out of service.
+    ///
+    /// # Errors
+    /// `Io` when the system starts no thread.
+    pub fn spawn<S: Stage<Job = J>>(
+        name: &str,
+        stage: S,
+        log: Log,
+        bounds: Bounds,
+    ) -> Result<(Committer<J>, OwnerHandle<S>), LogError> {
+        let jobs = bounds.jobs.max(1);
+        let (queue, jobs_in) = bounded(jobs);
+        let budget = Arc::new(Budget { limit: bounds.bytes, state: Mutex::default(), freed: Condvar::new() });
+        let thread = Thread {
+            stage,
+            log,
+            bounds,
+            jobs: jobs_in,
+            close: CloseOnDrop(budget.clone()),
+            lazy_since: None,
+        };
+        let handle = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || thread.run())
+            .map_err(|e| LogError::io(format!("start the thread {name}"), e))?;
+        Ok((Committer { queue, budget, weight: S::weight }, handle))
+    }
+
+    /// Hands a job over; blocks while the queue is at its bound.
+    ///
+    /// # Errors
+    /// `Closed`, with the job.
+    pub fn submit(&self, job: J) -> Result<(), Refused<J>> {
+        let weight = (self.weight)(&job);
+        if self.budget.take(weight, true) != Taken::Yes {
+            return Err(Refused::Closed(job));
+        }
+        self.queue.send(Message::Job(job, weight)).map_err(|e| self.back(e.0, weight, Refused::Closed))
+    }
+
+    /// Hands a job over, or gives it back at once.
+    ///
+    /// # Errors
+    /// `Full`, `Closed`; both with the job.
+    pub fn try_submit(&self, job: J) -> Result<(), Refused<J>> {
+        let weight = (self.weight)(&job);
+        match self.budget.take(weight, false) {
+            Taken::Yes => {}
+            Taken::Full => return Err(Refused::Full(job)),
+            Taken::Closed => return Err(Refused::Closed(job)),
+        }
+        self.queue.try_send(Message::Job(job, weight)).map_err(|e| match e {
+            TrySendError::Full(m) => self.back(m, weight, Refused::Full),
+            TrySendError::Disconnected(m) => self.back(m, weight, Refused::Closed),
+        })
+    }
+
+    /// Ends the thread after what was submitted before. Jobs submitted meanwhile by others may be
+    /// finished, refused or dropped; whoever waits for one sees its reply channel close.
+    pub fn shutdown(&self) {
+        // An error means that it has ended already.
+        let _ = self.queue.send(Message::Stop);
+    }
+
+    fn back(&self, message: Message<J>, weight: usize, refuse: fn(J) -> Refused<J>) -> Refused<J> {
+        self.budget.give(weight);
+        match message {
+            Message::Job(job, _) => refuse(job),
+            Message::Stop => unreachable!("only shutdown sends it"),
+        }
+    }
+}
+
+/// Bytes in flight.
+struct Budget {
+    limit: usize,
+    state: Mutex<BudgetState>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct BudgetState {
+    used: usize,
+    closed: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Yes,
+    Full,
+    Closed,
+}
+
+impl Budget {
+    fn take(&self, weight: usize, wait: bool) -> Taken {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return Taken::Closed;
+            }
+            if state.used == 0 || state.used.saturating_add(weight) <= self.limit {
+                state.used += weight;
+                return Taken::Yes;
+            }
+            if !wait {
+                return Taken::Full;
+            }
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give(&self, weight: usize) {
+        if weight > 0 {
+            lock(&self.state).used -= weight;
+            self.freed.notify_all();
+        }
+    }
+}
+
+/// Wakes whoever waits for room when the thread ends, be it by a panic.
+struct CloseOnDrop(Arc<Budget>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        lock(&self.0.state).closed = true;
+        self.0.freed.notify_all();
+    }
+}
+
+struct Thread<S: Stage> {
+    stage: S,
+    log: Log,
+    bounds: Bounds,
+    jobs: Receiver<Message<S::Job>>,
+    close: CloseOnDrop,
+    /// When the oldest record that is only buffered was staged.
+    lazy_since: Option<Instant>,
+}
+
+impl<S: Stage> Thread<S> {
+    fn run(mut self) -> (S, Log) {
+        let mut quiet_since = Instant::now();
+        loop {
+            let lazy = self.lazy_since.map(|since| since + self.bounds.lazy);
+            let idle = quiet_since + self.bounds.idle;
+            match self.jobs.recv_deadline(lazy.unwrap_or(idle).min(idle)) {
+                Ok(Message::Job(job, weight)) => {
+                    let stop = self.batch(job, weight);
+                    quiet_since = Instant::now();
+                    if stop {
+                        break;
+                    }
+                }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            if self.lazy_since.is_some_and(|since| now >= since + self.bounds.lazy) {
+                self.sync_lazy();
+            }
+            if now >= quiet_since + self.bounds.idle {
+                self.mark();
+                self.stage.idle(&mut self.log);
+                self.note_lazy();
+                quiet_since = Instant::now();
+            }
+        }
+        // What slipped in behind the stop is finished too.
+        while let Ok(message) = self.jobs.try_recv() {
+            if let Message::Job(job, weight) = message {
+                self.batch(job, weight);
+            }
+        }
+        self.mark();
+        (self.stage, self.log)
+    }
+
+    /// Stages this job and those that wait, syncs once, finishes all. Returns whether a stop was among them.
+    fn batch(&mut self, job: S::Job, weight: usize) -> bool {
+        let (mut done, mut weights, mut stop) = (Vec::new(), weight, false);
+        done.push(self.stage.stage(job, &mut self.log));
+        while done.len() < self.bounds.jobs && weights < self.bounds.bytes {
+            match self.jobs.try_recv() {
+                Ok(Message::Job(job, weight)) => {
+                    weights += weight;
+                    done.push(self.stage.stage(job, &mut self.log));
+                }
+                Ok(Message::Stop) => {
+                    stop = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let outcome = match self.stage.needs_sync(&done) {
+            true => self.log.sync(),
+            false if self.log.failed() => Err(LogError::Failed),
+            false => Ok(self.log.synced()),
+        };
+        self.stage.finish(done, outcome, &mut self.log);
+        self.close.0.give(weights);
+        self.note_lazy();
+        stop
+    }
+
+    /// Notes since when something is only buffered: a lazy batch, or what the owner appended when it finished.
+    fn note_lazy(&mut self) {
+        if self.log.end() == self.log.synced() || self.log.failed() {
+            self.lazy_since = None;
+        } else {
+            self.lazy_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn sync_lazy(&mut self) {
+        let outcome = self.log.sync();
+        self.stage.finish(Vec::new(), outcome, &mut self.log);
+        self.lazy_since = None;
+        self.note_lazy();
+    }
+
+    /// Marks the log. Nobody waits for a mark: a failure shows with the next batch.
+    fn mark(&mut self) {
+        if self.lazy_since.is_some() {
+            self.sync_lazy();
+        }
+        if !self.log.failed()
+            && let Err(e) = self.log.mark()
+        {
+            tracing::warn!(error = %e, code = e.code(), "cannot mark the log");
+        }
+    }
+}
