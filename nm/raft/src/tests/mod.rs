@@ -1,0 +1,6 @@
+//! Tests across the files of this crate.
+
+mod crash;
+mod suite;
+mod support;
+mod truncate;
