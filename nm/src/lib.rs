@@ -1,1 +1,45 @@
-//! The shell of the name manager.
+//! The shell of the name manager: sockets, clocks, tasks and files around the deciding code of `nm_core`.
+//!
+//! A request passes four stops: [`service`], its operation in [`ops`], the proposer (a change) or a view of
+//! the state (a question), and the answer. Beside them run the tasks that keep the pairs going:
+//!
+//! | room | job |
+//! |---|---|
+//! | [`watch`] | notices silence |
+//! | [`evidence`] | notices death |
+//! | [`duties`], [`reign`] | do for each pair what `nm_core::duty` says |
+//! | [`members`], [`feeders`] | connections to storage servers and the feeds over them |
+//! | [`grants`], [`placement`], [`pushes`] | who may serve, and who is told |
+//! | [`live`] | what this leader knows beside the log |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![allow(rustdoc::private_intra_doc_links)]
+
+mod bootstrap;
+mod config;
+mod duties;
+mod evidence;
+mod feeders;
+mod feeds;
+mod folder;
+mod grants;
+mod keyring;
+mod live;
+mod machine;
+mod manager;
+mod members;
+mod ops;
+mod placement;
+mod proposer;
+mod pushes;
+mod reign;
+mod run;
+mod seen;
+mod service;
+mod signals;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use config::{Config, Failback, Switch};
+pub use run::run;

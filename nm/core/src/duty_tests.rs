@@ -316,11 +316,11 @@ proptest! {
             }
         }
         for _ in 0..40 {
-            for who in 0..2 {
+            for (who, name) in NAMES.into_iter().enumerate() {
                 if !world.seen[who].up || world.seen[who].gone || world.servers[who].failed || world.seen[who].leaving {
                     let duty = world.next();
                     world.perform(&duty);
-                    let acting = world.pair.acting == NAMES[who];
+                    let acting = world.pair.acting == name;
                     world.start(who, acting);
                 }
                 world.happen(4, who);

@@ -44,11 +44,6 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
-
-    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let last = self.range(table, from, to).and_then(|mut range| range.next_back());
-        Ok(last.map(|(key, value)| (key.clone(), value.clone())))
-    }
 }
 
 impl StoreMut for MemoryStore {

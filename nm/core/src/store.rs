@@ -81,9 +81,6 @@ pub trait Store {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError>;
-
-    /// The last entry with `from <= key < to` (`to` empty: to the end of the table).
-    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
 }
 
 /// Writing within one transaction; what was written is seen by the reads of the same transaction.

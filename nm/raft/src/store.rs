@@ -23,7 +23,6 @@ const FORMAT: u8 = 1;
 const FORMAT_KEY: &[u8] = b"format";
 
 type Bytes = &'static [u8];
-type Row = (Vec<u8>, Vec<u8>);
 
 /// Names of the tables in the file, by number. They are on disk.
 const NAMES: [&str; TABLES] = [
@@ -172,10 +171,6 @@ impl Store for View {
     ) -> Result<(), StoreError> {
         self.table(table)?.map_or(Ok(()), |table| scan(table, from, to, visit))
     }
-
-    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
-        self.table(table)?.map_or(Ok(None), |table| last(table, from, to))
-    }
 }
 
 type WriteTable<'t> = redb::Table<'t, Bytes, Bytes>;
@@ -228,10 +223,6 @@ impl Store for Transaction<'_> {
     ) -> Result<(), StoreError> {
         scan(self.table(table)?, from, to, visit)
     }
-
-    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
-        last(self.table(table)?, from, to)
-    }
 }
 
 impl StoreMut for Transaction<'_> {
@@ -271,18 +262,4 @@ fn scan(
         }
     }
     Ok(())
-}
-
-fn last(table: &impl ReadableTable<Bytes, Bytes>, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
-    if !to.is_empty() && from >= to {
-        return Ok(None);
-    }
-    let mut range = table.range::<&[u8]>(bounds(from, to)).map_err(failed)?;
-    match range.next_back() {
-        Some(entry) => {
-            let (key, value) = entry.map_err(failed)?;
-            Ok(Some((key.value().to_vec(), value.value().to_vec())))
-        }
-        None => Ok(None),
-    }
 }

@@ -1,0 +1,264 @@
+//! Sends the rows of a feed to one server and logs how far it has got: the pure tracker of `nm_core::feeder`
+//! with a clock, a state to read and a connection.
+
+use crate::manager::Manager;
+use crate::members::Member;
+use nm_core::feeder::Feeder;
+use nm_core::state::State;
+use nm_core::store::StoreError;
+use prost::Message;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use types::command::{Acknowledge, Op};
+use types::limits::{PAGE_BYTES, PAGE_ROWS};
+use types::message::member::{Apply, ApplyReply, ApplyRequest};
+use types::record::Row;
+use types::{Code, Result};
+
+/// Pages on their way at once.
+const PAGES: usize = 2;
+/// Rows nobody waits for travel together: at most one page in this time.
+const PAGE_PAUSE: Duration = Duration::from_millis(5);
+/// A watermark nobody waits for rides on the next page, or goes alone after this time.
+const TELL_PAUSE: Duration = Duration::from_millis(20);
+/// Acknowledgements nobody waits for share one log entry in this time.
+const LOG_PAUSE: Duration = Duration::from_millis(50);
+/// A page may wait for its partner's bytes this long.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a page that failed as a whole.
+const REST: Duration = Duration::from_millis(100);
+/// Look at the state at least this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One feed on its way to one server.
+pub(crate) struct Line {
+    pub(crate) feed: u32,
+    feeder: Mutex<Feeder>,
+    /// Counts the news of `feeder`, for those that wait for a row.
+    progress: watch::Sender<u64>,
+}
+
+impl Line {
+    pub(crate) fn new(feed: u32, cursor: u64) -> Line {
+        Line { feed, feeder: Mutex::new(Feeder::new(cursor)), progress: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn feeder(&self) -> MutexGuard<'_, Feeder> {
+        self.feeder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the server has applied row `seq`.
+    pub(crate) async fn applied(&self, seq: u64) {
+        let mut progress = self.progress.subscribe();
+        // The sender lives as long as `self`.
+        let _ = progress.wait_for(|_| self.feeder().has_applied(seq)).await;
+    }
+}
+
+/// A page that was sent: which rows, and what it told.
+struct Sent {
+    seqs: Vec<u64>,
+    told: u64,
+    reply: Result<ApplyReply>,
+}
+
+struct Pump {
+    manager: Arc<Manager>,
+    member: Arc<Member>,
+    line: Arc<Line>,
+    pages: JoinSet<Sent>,
+    /// When the last page with rows went out, or the last that told something.
+    sent: Instant,
+}
+
+/// Feeds one line until its task is ended.
+pub(crate) async fn pump(manager: Arc<Manager>, member: Arc<Member>, line: Arc<Line>) {
+    let mut news = manager.feeds.watch(line.feed);
+    let mut up = member.watch();
+    let mut pump = Pump { manager, member, line, pages: JoinSet::new(), sent: Instant::now() };
+    loop {
+        news.mark_unchanged();
+        up.mark_unchanged();
+        let wake = match pump.send() {
+            Ok(wake) => wake,
+            Err(error) => {
+                tracing::error!(server = pump.member.server, %error, "the feed cannot be read");
+                Instant::now() + LOOK
+            }
+        };
+        let rested = tokio::select! {
+            Some(done) = pump.pages.join_next() => done.is_ok_and(|sent| pump.take(sent)),
+            changed = news.changed() => changed.is_ok(),
+            changed = up.changed() => changed.is_ok(),
+            () = tokio::time::sleep_until(wake) => true,
+        };
+        if !rested {
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+impl Pump {
+    /// Sends what there is to send; gives when to look again.
+    fn send(&mut self) -> Result<Instant, StoreError> {
+        let look = Instant::now() + LOOK;
+        let Some(connection) = self.member.connection() else { return Ok(look) };
+        loop {
+            if self.pages.len() >= PAGES {
+                return Ok(look);
+            }
+            let urgent = self.manager.feeds.urgent(self.line.feed);
+            let (urgent, retry) = {
+                let feeder = self.line.feeder();
+                (urgent > feeder.watermark(), feeder.next_retry())
+            };
+            let hurried = urgent || self.member.hurried.load(Ordering::Acquire);
+            let page_at = if hurried { self.sent } else { self.sent + PAGE_PAUSE };
+            if Instant::now() < page_at {
+                return Ok(page_at);
+            }
+            let (rows, tell) = self.page()?;
+            let tell_at = if hurried { self.sent } else { self.sent + TELL_PAUSE };
+            if rows.is_empty() && (tell.is_none() || Instant::now() < tell_at) {
+                let retry_at = retry.map(|at| Instant::now() + at.saturating_sub(self.manager.now()));
+                let wake = retry_at.unwrap_or(look).min(look);
+                return Ok(if tell.is_some() { wake.min(tell_at) } else { wake });
+            }
+            self.sent = Instant::now();
+            let told = tell.unwrap_or(0);
+            self.line.feeder().telling(told);
+            let seqs = rows.iter().map(|row| row.seq).collect();
+            let request = ApplyRequest {
+                generation: self.manager.cluster.generation,
+                incarnation: self.member.incarnation,
+                feed: self.line.feed,
+                rows,
+                advance: told,
+            };
+            let connection = connection.clone();
+            self.pages.spawn(async move {
+                let deadline = Instant::now() + PAGE_TIMEOUT;
+                let reply = connection.call::<Apply>(request, bytes::Bytes::new(), deadline).await;
+                Sent { seqs, told, reply: reply.map(|(reply, _)| reply) }
+            });
+        }
+    }
+
+    /// The next rows to send, noted as sent, and the watermark to tell.
+    fn page(&self) -> Result<(Vec<Row>, Option<u64>), StoreError> {
+        let view = self.manager.view()?;
+        let state = State::new(&view);
+        let mut feeder = self.line.feeder();
+        let mut rows: Vec<Row> = Vec::new();
+        let mut bytes = 0;
+        for seq in feeder.due(self.manager.now(), PAGE_ROWS) {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            match state.feed_rows(self.line.feed, seq - 1, 1, PAGE_BYTES)?.pop().filter(|row| row.seq == seq)
+            {
+                Some(row) => {
+                    bytes += row.encoded_len();
+                    feeder.sent(&row);
+                    rows.push(row);
+                }
+                None => feeder.vanished(seq),
+            }
+        }
+        if let Some((after, room)) = feeder.scan()
+            && bytes < PAGE_BYTES
+            && rows.len() < PAGE_ROWS
+        {
+            let room = room.min(PAGE_ROWS - rows.len());
+            for row in state.feed_rows(self.line.feed, after, room, PAGE_BYTES - bytes)? {
+                feeder.sent(&row);
+                feeder.scanned(row.seq);
+                rows.push(row);
+            }
+        }
+        Ok((rows, feeder.to_tell()))
+    }
+
+    /// Notes an answer; `false` if the page failed as a whole.
+    fn take(&self, sent: Sent) -> bool {
+        let now = self.manager.now();
+        let mut feeder = self.line.feeder();
+        let well = match sent.reply {
+            Ok(reply) => {
+                for seq in &reply.applied {
+                    feeder.applied(*seq, now);
+                }
+                for failure in &reply.failed {
+                    let code = Code::from_number(failure.code).name();
+                    tracing::info!(
+                        server = self.member.server,
+                        feed = self.line.feed,
+                        row = failure.seq,
+                        code,
+                        why = failure.message,
+                        "a row waits"
+                    );
+                }
+                // What it does not mention has failed too; those that were applied are no longer known.
+                sent.seqs.iter().for_each(|seq| feeder.failed(*seq, now));
+                feeder.durable(reply.cursor);
+                if sent.told > 0 && reply.cursor < sent.told {
+                    feeder.untold();
+                }
+                self.member.journal.fetch_max(reply.journal, Ordering::AcqRel);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(server = self.member.server, feed = self.line.feed, %error, "page lost");
+                sent.seqs.iter().for_each(|seq| feeder.lost(*seq, now));
+                feeder.untold();
+                false
+            }
+        };
+        drop(feeder);
+        self.line.progress.send_modify(|count| *count += 1);
+        self.member.moved.notify_one();
+        well
+    }
+}
+
+/// Logs the cursors of a member as they move.
+pub(crate) async fn acknowledge(manager: Arc<Manager>, member: Arc<Member>) {
+    let cursors = || (member.control.feeder().cursor(), member.own.feeder().cursor());
+    let mut logged = cursors();
+    let mut last = Instant::now();
+    loop {
+        member.moved.notified().await;
+        while !member.hurried.load(Ordering::Acquire) && last.elapsed() < LOG_PAUSE {
+            tokio::select! {
+                () = tokio::time::sleep_until(last + LOG_PAUSE) => {}
+                () = member.moved.notified() => {}
+            }
+        }
+        let now = cursors();
+        if now == logged {
+            continue;
+        }
+        last = Instant::now();
+        let command = Acknowledge {
+            server: member.server.clone(),
+            incarnation: member.incarnation,
+            control_cursor: now.0,
+            pair_cursor: now.1,
+            journal: member.journal.load(Ordering::Acquire),
+        };
+        match manager.proposer.propose(Op::Acknowledge(command)).await {
+            Ok(_) => logged = now,
+            Err(error) => {
+                tracing::debug!(server = member.server, %error, "not acknowledged");
+                tokio::time::sleep(REST).await;
+                member.moved.notify_one();
+            }
+        }
+        manager.signals.wake(member.pair);
+    }
+}

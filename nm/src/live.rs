@@ -1,0 +1,84 @@
+//! What this leader knows beside the log: heartbeats, leases, who wants to leave. Volatile; a new leader
+//! begins with nothing of it.
+
+use net::Session;
+use nm_core::lease::Leases;
+use nm_core::monitor::Monitor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use types::limits::Pace;
+use types::record::{Pair, Server};
+
+/// The newest heartbeat of a server, and how to answer it later.
+#[derive(Clone, Debug)]
+pub(crate) struct Beat {
+    pub(crate) session: Arc<Session>,
+    pub(crate) incarnation: u64,
+    pub(crate) number: u64,
+    pub(crate) arrival: Duration,
+    pub(crate) used_bytes: u64,
+    pub(crate) free_bytes: u64,
+    /// Its store takes no more writes.
+    pub(crate) trouble: bool,
+}
+
+/// How far a server that stops has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It wants to hand over.
+    Wants,
+    /// It has given its lease up and gets no other.
+    Released,
+}
+
+/// All of it, behind one lock. Nobody waits for anything while holding that.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) leases: Leases,
+    pub(crate) monitor: Monitor,
+    pub(crate) beats: BTreeMap<String, Beat>,
+    leaving: BTreeMap<String, (u64, Leaving)>,
+    /// Whom an operator wants to act, by pair.
+    pub(crate) wishes: BTreeMap<u32, String>,
+}
+
+impl Live {
+    pub(crate) fn new(pace: Pace, since: Duration, pairs: &[Pair], servers: &[Server]) -> Live {
+        let acting = pairs.iter().filter_map(|pair| {
+            servers.iter().find(|server| server.name == pair.acting).map(|server| (pair, server))
+        });
+        Live {
+            leases: Leases::new(pace, since, acting),
+            monitor: Monitor::new(pace, since),
+            beats: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+        }
+    }
+
+    /// The newest heartbeat of this registration, if its connection still stands.
+    pub(crate) fn beat(&self, server: &Server) -> Option<&Beat> {
+        self.beats
+            .get(&server.name)
+            .filter(|beat| beat.incarnation == server.incarnation && !beat.session.is_closed())
+    }
+
+    pub(crate) fn set_leaving(&mut self, server: &str, incarnation: u64, how: Leaving) {
+        self.leaving.insert(server.to_owned(), (incarnation, how));
+    }
+
+    pub(crate) fn is_anyone_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    pub(crate) fn leaving(&self, server: &Server) -> Option<Leaving> {
+        let (incarnation, how) = self.leaving.get(&server.name)?;
+        (*incarnation == server.incarnation).then_some(*how)
+    }
+
+    /// Whether this leader hears the server and it has not taken its leave.
+    pub(crate) fn alive(&self, server: &Server, now: Duration) -> bool {
+        self.monitor.alive(server, now) && self.leaving(server) != Some(Leaving::Released)
+    }
+}

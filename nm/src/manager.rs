@@ -1,0 +1,142 @@
+//! What every part of the name manager shares.
+
+use crate::config::{Config, Failback, Switch};
+use crate::feeds::Feeds;
+use crate::live::Live;
+use crate::machine::Machine;
+use crate::members::Members;
+use crate::proposer::Proposer;
+use crate::pushes::{Board, Clients};
+use crate::signals::Signals;
+use net::clock;
+use nm_core::state::{Cluster, State};
+use nm_core::store::StoreError;
+use nm_raft::{Raft, View};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+use types::limits::Pace;
+use types::{Code, Error, Result};
+
+/// What the options say, as far as it is needed after the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) addr: String,
+    pub(crate) pace: Pace,
+    pub(crate) auto_failback: bool,
+    pub(crate) fast_failover: bool,
+    /// The boot of this host; empty if the system does not tell.
+    pub(crate) boot: String,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config, addr: String) -> Settings {
+        Settings {
+            name: config.name.clone(),
+            addr,
+            pace: config.pace(),
+            auto_failback: config.failback == Failback::Auto,
+            fast_failover: config.fast_failover == Switch::On,
+            boot: clock::boot_id().unwrap_or_default(),
+        }
+    }
+}
+
+/// The name manager. Its parts are in files of their own; here is what they share.
+pub(crate) struct Manager {
+    pub(crate) settings: Settings,
+    pub(crate) cluster: Cluster,
+    pub(crate) cluster_id: [u8; 16],
+    pub(crate) secret: Vec<u8>,
+    pub(crate) raft: Raft<Machine>,
+    pub(crate) proposer: Proposer,
+    pub(crate) feeds: Feeds,
+    /// The log has changed a pair or a server.
+    pub(crate) roles: Arc<Notify>,
+    pub(crate) members: Members,
+    pub(crate) clients: Clients,
+    pub(crate) board: Board,
+    /// Wakes the duties of a pair.
+    pub(crate) signals: Signals,
+    live: Mutex<Live>,
+    stopping: watch::Sender<bool>,
+}
+
+/// What a [`Manager`] is made of.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) cluster: Cluster,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) raft: Raft<Machine>,
+    pub(crate) proposer: Proposer,
+    pub(crate) feeds: Feeds,
+    pub(crate) roles: Arc<Notify>,
+}
+
+impl Manager {
+    pub(crate) fn new(parts: Parts) -> Result<Arc<Manager>> {
+        let Parts { settings, cluster, secret, raft, proposer, feeds, roles } = parts;
+        let cluster_id = cluster.cluster_id[..]
+            .try_into()
+            .map_err(|_| Error::new(Code::Damaged, "the cluster's id is not 16 bytes", "restore the data"))?;
+        let view = raft.view()?;
+        let state = State::new(&view);
+        let live = Live::new(settings.pace, clock::boottime(), &state.pairs()?, &state.servers()?);
+        drop(view);
+        Ok(Arc::new(Manager {
+            settings,
+            cluster,
+            cluster_id,
+            secret,
+            raft,
+            proposer,
+            feeds,
+            roles,
+            members: Members::default(),
+            clients: Clients::default(),
+            board: Board::default(),
+            signals: Signals::default(),
+            live: Mutex::new(live),
+            stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// The leader's monotonic clock.
+    pub(crate) fn now(&self) -> Duration {
+        clock::boottime()
+    }
+
+    /// The state as applied by now.
+    pub(crate) fn view(&self) -> Result<View, StoreError> {
+        self.raft.view()
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that this member still leads (R3).
+    pub(crate) async fn confirm_leader(&self) -> Result<()> {
+        self.raft
+            .read_index()
+            .await
+            .map_err(|_| Error::new(Code::NotLeader, "this name manager does not lead", "ask the leader"))
+    }
+
+    /// Ends every long wait: the process stops.
+    pub(crate) fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits for `news` until `deadline`; `false` if none came, or the process stops.
+    pub(crate) async fn wait<T>(&self, deadline: Instant, news: impl Future<Output = T>) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            news = timeout_at(deadline, news) => news.is_ok(),
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        }
+    }
+}

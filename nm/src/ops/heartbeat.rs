@@ -1,0 +1,53 @@
+//! A server is alive: notes it and answers with a lease, or why there is none (R2, R3).
+
+use crate::live::Beat;
+use crate::service::Call;
+use nm_core::state::State;
+use types::Result;
+use types::message::member::{GrantMessage, HeartbeatRequest};
+
+pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMessage> {
+    call.require_server(&request.server)?;
+    let manager = &call.manager;
+    let arrival = manager.now();
+    if !request.trouble.is_empty() {
+        tracing::warn!(server = request.server, trouble = request.trouble, "in trouble");
+    }
+    let beat = Beat {
+        session: call.session.clone(),
+        incarnation: request.incarnation,
+        number: request.number,
+        arrival,
+        used_bytes: request.used_bytes,
+        free_bytes: request.free_bytes,
+        trouble: !request.trouble.is_empty(),
+    };
+    let server = {
+        let view = manager.view()?;
+        State::new(&view).server(&request.server)?
+    };
+    let present = server.filter(|server| server.incarnation == request.incarnation && !server.failed);
+    if let Some(server) = &present {
+        call.bind(&server.name, server.incarnation);
+        let mut live = manager.live();
+        let is_first = live.monitor.silence(server, arrival).is_none();
+        live.monitor.heard(&server.name, server.incarnation, arrival);
+        live.beats.insert(server.name.clone(), beat.clone());
+        drop(live);
+        if is_first {
+            manager.signals.wake(server.pair);
+        }
+    }
+    manager.confirm_leader().await?;
+    let grant = {
+        let mut live = manager.live();
+        manager.grant(&mut live, &request.server, &beat)?
+    };
+    if let Some(server) = present
+        && grant.serve
+        && grant.placement.as_ref().is_some_and(|told| *told != *manager.board.watch(told.pair).borrow())
+    {
+        manager.signals.wake(server.pair);
+    }
+    Ok(grant)
+}

@@ -1,0 +1,24 @@
+//! What became of prepared sessions (R10): asked after a registration has fenced those before.
+
+use crate::service::Call;
+use nm_core::query;
+use nm_core::state::State;
+use types::message::member::{ResolveReply, ResolveRequest};
+use types::{Code, Error, Result};
+
+pub(crate) async fn run(call: Call, request: ResolveRequest) -> Result<ResolveReply> {
+    call.require_server(&request.server)?;
+    call.manager.confirm_leader().await?;
+    let view = call.manager.view()?;
+    let known = State::new(&view).server(&request.server)?;
+    if known.is_none_or(|known| known.incarnation != request.incarnation || known.failed) {
+        return Err(Error::new(
+            Code::RegisterAgain,
+            "this registration is over",
+            "it registers again by itself",
+        ));
+    }
+    let resolutions =
+        request.sessions.iter().map(|prepared| query::resolution(&view, prepared)).collect::<Result<_>>()?;
+    Ok(ResolveReply { resolutions })
+}

@@ -1,0 +1,141 @@
+//! The state of servers and pairs: computed here, once, for everyone who shows it.
+
+use crate::live::Live;
+use crate::manager::Manager;
+use crate::placement;
+use crate::service::Call;
+use nm_core::pair_state::{PairView, between_reigns, pair_state, server_state};
+use nm_core::state::State;
+use nm_core::store::StoreError;
+use std::time::Duration;
+use types::Result;
+use types::message::Empty;
+use types::message::manager::{ManagerStatus, PairStatus, ServerStatus, StatusReply};
+use types::record::{Pair, Server, Subject, on};
+
+/// Up to this lag files at risk are counted one by one; beyond it each row counts as one.
+const AT_RISK_LOOK: u64 = 1024;
+
+pub(crate) async fn run(call: Call, _: Empty) -> Result<StatusReply> {
+    let manager = &call.manager;
+    let view = manager.view()?;
+    let state = State::new(&view);
+    let (servers, pairs) = (state.servers()?, state.pairs()?);
+    let live = manager.live();
+    let now = manager.now();
+    let leads = manager.raft.is_leader();
+    let metrics = manager.raft.metrics();
+    let (name, addr) = (manager.settings.name.clone(), manager.settings.addr.clone());
+    let mut reply = StatusReply {
+        leader: if leads { name.clone() } else { String::new() },
+        nms: vec![ManagerStatus {
+            name,
+            addr,
+            role: if leads { "leader" } else { "follower" }.to_owned(),
+            term: metrics.term,
+            applied: metrics.applied,
+        }],
+        cluster_id: manager.cluster.cluster_id.clone(),
+        ..StatusReply::default()
+    };
+    for server in &servers {
+        reply.servers.push(server_status(&live, server, &pairs, now));
+    }
+    let placements: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            let members: Vec<Server> = members(&servers, pair).into_iter().flatten().cloned().collect();
+            let acting_alive =
+                members.iter().any(|server| server.name == pair.acting && live.alive(server, now));
+            (placement::of(&live, pair, &members, now).acting, acting_alive)
+        })
+        .collect();
+    // Counting a lag takes a while; heartbeats need the lock.
+    drop(live);
+    for (pair, (acting, acting_alive)) in pairs.iter().zip(placements) {
+        let serving = !acting.is_empty() || between_reigns(pair, acting_alive);
+        let members = members(&servers, pair);
+        let auto_failback = manager.settings.auto_failback;
+        let word = pair_state(PairView { pair, members, serving, auto_failback });
+        let mut status = pair_status(manager, state, pair, members, now)?;
+        (status.acting, status.state) = (acting, word.name().to_owned());
+        reply.pairs.push(status);
+    }
+    Ok(reply)
+}
+
+fn members<'a>(servers: &'a [Server], pair: &Pair) -> [Option<&'a Server>; 2] {
+    let find = |name: &str| servers.iter().find(|server| server.name == name);
+    [find(&pair.primary), find(&pair.backup)]
+}
+
+fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) -> ServerStatus {
+    let silence = live.monitor.silence(server, now);
+    let state = server_state(server, silence.is_some(), live.monitor.suspect(server, now));
+    let is_primary = pairs.iter().any(|pair| pair.primary == server.name);
+    let beat = live.beats.get(&server.name);
+    ServerStatus {
+        name: server.name.clone(),
+        role: if is_primary { "primary" } else { "backup" }.to_owned(),
+        state: state.name().to_owned(),
+        addr: server.addr.clone(),
+        last_heartbeat_ms: silence.map(|silence| silence.as_millis() as u64),
+        used_bytes: beat.map_or(0, |beat| beat.used_bytes),
+        free_bytes: beat.map_or(0, |beat| beat.free_bytes),
+        fresh: server.fresh,
+        incarnation: server.incarnation,
+    }
+}
+
+fn pair_status(
+    manager: &Manager,
+    state: State<'_>,
+    pair: &Pair,
+    members: [Option<&Server>; 2],
+    now: Duration,
+) -> Result<PairStatus, StoreError> {
+    let other = members.into_iter().flatten().find(|server| server.name != pair.acting);
+    let member = other.and_then(|other| manager.members.get(other));
+    let (cursor, rate) = match &member {
+        Some(member) => {
+            let feeder = member.own.feeder();
+            (feeder.watermark(), feeder.rate(now))
+        }
+        None => (other.map_or(0, |other| other.pair_cursor), 0),
+    };
+    let (lag_rows, lag_bytes) = match cursor < pair.feed_end {
+        true => state.feed_count(pair.id, cursor)?,
+        false => (0, 0),
+    };
+    Ok(PairStatus {
+        name: pair.name.clone(),
+        primary: pair.primary.clone(),
+        backup: pair.backup.clone(),
+        preferred: pair.preferred.clone(),
+        epoch: pair.epoch,
+        lag_rows,
+        lag_bytes,
+        at_risk_files: at_risk(state, pair, cursor, lag_rows)?,
+        owed_versions: pair.owed,
+        lost_versions: pair.lost,
+        files: pair.files,
+        id: pair.id,
+        rows_per_second: rate,
+        ..PairStatus::default()
+    })
+}
+
+/// Files whose head may have one copy only: those among the lag that were not known to be on both.
+fn at_risk(state: State<'_>, pair: &Pair, cursor: u64, lag_rows: u64) -> Result<u64, StoreError> {
+    if lag_rows == 0 || lag_rows > AT_RISK_LOOK {
+        return Ok(lag_rows.min(pair.files));
+    }
+    let rows = state.feed_rows(pair.id, cursor, AT_RISK_LOOK as usize, usize::MAX)?;
+    let alone = |subject: &Option<Subject>| match subject {
+        Some(Subject::Record(record)) => {
+            record.head_version().is_some_and(|head| head.size > 0 && head.durable_on != on::BOTH)
+        }
+        _ => false,
+    };
+    Ok(rows.iter().filter(|row| alone(&row.subject)).count() as u64)
+}
