@@ -35,6 +35,13 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// How far it has acknowledged the control feed and its pair's, and the end of its journal by then.
+    pub(crate) fn acknowledged(&self) -> (u64, u64, u64) {
+        let control = self.control.feeder().watermark();
+        let pair = self.own.feeder().watermark();
+        (control, pair, self.journal.load(std::sync::atomic::Ordering::Acquire))
+    }
+
     /// The connection, if it stands.
     pub(crate) fn connection(&self) -> Option<Connection> {
         self.connection.current()

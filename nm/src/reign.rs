@@ -28,7 +28,11 @@ impl Manager {
         let result = match duty {
             Duty::Wait => Ok(false),
             Duty::Fail { server, incarnation, reason, promote } => {
-                let fail = Fail { server: server.clone(), incarnation: *incarnation, reason: reason.clone() };
+                let known = roles.server(server).and_then(|server| self.members.get(server));
+                let (control_cursor, pair_cursor, journal) =
+                    known.map(|member| member.acknowledged()).unwrap_or_default();
+                let (server, incarnation, reason) = (server.clone(), *incarnation, reason.clone());
+                let fail = Fail { server, incarnation, reason, control_cursor, pair_cursor, journal };
                 self.fail(roles, fail, promote.as_deref()).await
             }
             Duty::Promote { to, reason } => self.promote(roles, None, to, reason).await,

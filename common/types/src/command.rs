@@ -29,7 +29,7 @@ pub struct Batch {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// Which.
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub op: Option<Op>,
 }
 
@@ -93,9 +93,6 @@ pub enum Op {
     /// Only an event.
     #[prost(message, tag = "19")]
     Note(Event),
-    /// An upload is over without a commit.
-    #[prost(message, tag = "20")]
-    CloseUpload(CloseUpload),
 }
 
 /// Makes a cluster.
@@ -188,6 +185,16 @@ pub struct Fail {
     /// Why, for people.
     #[prost(string, tag = "3")]
     pub reason: String,
+    /// What it had acknowledged until then, so that it is not counted as missed when it returns: everything
+    /// up to here of the control feed.
+    #[prost(uint64, tag = "4")]
+    pub control_cursor: u64,
+    /// The same of its pair's feed.
+    #[prost(uint64, tag = "5")]
+    pub pair_cursor: u64,
+    /// End of its journal by then.
+    #[prost(uint64, tag = "6")]
+    pub journal: u64,
 }
 
 /// Makes the other member acting (R8); refused unless it is fresh.
@@ -544,14 +551,6 @@ pub struct OpenUpload {
     /// Log time at which it is forgotten, ms since 1970.
     #[prost(uint64, tag = "6")]
     pub expires_ms: u64,
-}
-
-/// Ends an upload without a commit.
-#[derive(Clone, PartialEq, Message)]
-pub struct CloseUpload {
-    /// Write session, 16 bytes.
-    #[prost(bytes = "vec", tag = "1")]
-    pub session: Vec<u8>,
 }
 
 /// A place in a feed that somebody may want to wait for.

@@ -90,11 +90,13 @@ impl Monitor {
     /// Looks at all `servers` of the log.
     pub fn tick(&mut self, now: Duration, servers: &[Server]) -> Vec<Finding> {
         let late = now.saturating_sub(self.last_tick) > 2 * self.pace.check;
+        // Whom the first look finds was there before this leader; whoever comes later has just registered.
+        let new_since = if self.last_tick == self.since { self.since } else { now };
         self.last_tick = now;
-        let (since, timeout, suspect) = (self.since, self.pace.timeout, suspect_after(self.pace));
+        let (timeout, suspect) = (self.pace.timeout, suspect_after(self.pace));
         let mut findings = Vec::new();
         for server in servers.iter().filter(|server| !server.failed) {
-            let watched = self.watched(&server.name, server.incarnation, since);
+            let watched = self.watched(&server.name, server.incarnation, new_since);
             if late {
                 watched.window = now;
             }
@@ -180,6 +182,16 @@ mod tests {
             assert!(!monitor.alive(&server(), 140 * S));
             assert!(monitor.verdict(&server()).unwrap().starts_with("no heartbeat for"));
         }
+    }
+
+    #[test]
+    fn a_server_that_has_just_registered_is_not_failed_for_the_silence_before() {
+        let mut monitor = Monitor::new(Pace::NORMAL, Duration::ZERO);
+        assert!(run(&mut monitor, 0, 60, &Server { failed: true, ..server() }).is_empty());
+        let again = Server { incarnation: 4, ..server() };
+        let found = run(&mut monitor, 65, 75, &again);
+        assert!(!found.iter().any(|(_, finding)| matches!(finding, Finding::Silent { .. })), "{found:?}");
+        assert_eq!(monitor.verdict(&again), None);
     }
 
     #[test]

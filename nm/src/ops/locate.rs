@@ -7,7 +7,7 @@ use nm_core::query::{self, Found};
 use nm_core::state::State;
 use nm_core::store::StoreError;
 use std::time::Duration;
-use types::capability::{Capability, SignedCapability};
+use types::capability::{Capability, SignedCapability, right};
 use types::limits::CAPABILITY_TTL;
 use types::message::manager::{LocateRequest, Located};
 use types::record::Pair;
@@ -37,7 +37,8 @@ pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
                 user,
                 stamp: found.stamp,
                 expires_ms: now_ms + CAPABILITY_TTL.as_millis() as u64,
-                rights: found.rights,
+                // What was asked for, not all that the user may do: a stolen one is worth less.
+                rights: found.rights & granted(request.rights),
                 pair: pair.id,
                 folder: found.folder,
                 file: match &found.record {
@@ -57,6 +58,11 @@ pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
     }
     located.record = found.record;
     Ok(located)
+}
+
+/// What a request for `rights` is given: writing includes reading.
+fn granted(rights: u32) -> u32 {
+    if rights & right::WRITE != 0 { right::ALL } else { rights }
 }
 
 /// The pair of what was found, or the one for a new file.

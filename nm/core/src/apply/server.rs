@@ -221,8 +221,10 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     }
     let trusted = same_feeds && !old_image;
     let control_end = context.feed_end(0)?;
-    let control_cursor = if trusted { command.control_cursor.min(control_end) } else { 0 };
-    let pair_cursor = if trusted { command.pair_cursor.min(pair.feed_end) } else { 0 };
+    // What it acknowledged is durable there, also where its own note of it is older.
+    let reach = |told: u64, logged: u64, end: u64| if trusted { told.max(logged).min(end) } else { 0 };
+    let control_cursor = reach(command.control_cursor, server.control_cursor, control_end);
+    let pair_cursor = reach(command.pair_cursor, server.pair_cursor, pair.feed_end);
     let (rows_missed, _) = context.state().feed_count(pair.id, pair_cursor)?;
     let behind = pair_cursor < pair.feed_end || context.state().feed_has(0, control_cursor, control_end)?;
     let known = context.server(&command.server)?;
@@ -258,6 +260,11 @@ pub(super) fn fail(context: &mut Context<'_>, command: &Fail) -> Result<Answer, 
     let server = context.require_incarnation(&command.server, command.incarnation)?;
     server.failed = true;
     server.failed_ms = now;
+    if server.recovered {
+        server.control_cursor = server.control_cursor.max(command.control_cursor);
+        server.pair_cursor = server.pair_cursor.max(command.pair_cursor);
+        server.journal = server.journal.max(command.journal);
+    }
     let id = server.pair;
     let pair = context.pair(id)?;
     if pair.phase() == Phase::Handover {

@@ -121,7 +121,12 @@ impl World {
 
     fn fail(&mut self, name: &str) {
         let incarnation = self.state().server(name).unwrap().unwrap().incarnation;
-        self.ok(Op::Fail(Fail { server: name.into(), incarnation, reason: "test".into() }));
+        self.ok(Op::Fail(Fail {
+            server: name.into(),
+            incarnation,
+            reason: "test".into(),
+            ..Fail::default()
+        }));
     }
 
     fn pair(&self) -> types::record::Pair {
@@ -250,6 +255,19 @@ fn a_start_fences_the_start_before_r6() {
     world.start("ss1");
     assert_eq!(world.refused(Op::WriteComplete(late)), Code::RegisterAgain);
     world.commit("a", 2);
+}
+
+#[test]
+fn what_a_server_acknowledged_before_it_failed_is_not_counted_as_missed() {
+    let mut world = World::new();
+    world.commit("a", 1);
+    let server = world.state().server("ss1_backup").unwrap().unwrap();
+    let pair_cursor = world.state().feed_end(1).unwrap();
+    let fail = Fail { server: server.name, incarnation: server.incarnation, pair_cursor, ..Fail::default() };
+    world.ok(Op::Fail(fail));
+    world.commit("b", 1);
+    world.start("ss1_backup");
+    assert_eq!(world.state().server("ss1_backup").unwrap().unwrap().rows_missed, 1);
 }
 
 #[test]
