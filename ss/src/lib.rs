@@ -1,1 +1,33 @@
-//! The shell of a storage server: log, index, sessions, partner.
+//! The shell of a storage server: sockets, threads, disk. What decides is in `ss_core`.
+//!
+//! A request passes four stops: [`service`] → its operation in [`ops`] → the core → [`store`], [`partner`] or
+//! the name manager.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod completions;
+mod config;
+mod fetch;
+mod heartbeat;
+mod identity;
+mod janitor;
+mod keyring;
+mod manager;
+mod node;
+mod ops;
+mod partner;
+mod passer;
+mod pool;
+mod registration;
+mod run;
+mod service;
+mod serving;
+mod sessions;
+pub mod store;
+mod upload;
+#[cfg(test)]
+mod upload_tests;
+mod wire;
+
+pub use config::Config;
+pub use run::run;

@@ -1,0 +1,95 @@
+//! What an operator says when starting a storage server.
+
+use clap::Args;
+use std::path::PathBuf;
+use types::{Code, Error, Result};
+
+/// Options of a storage server.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Name of this server, such as ss1; X_backup is the backup of X
+    #[arg(long, env = "PAIRFS_NAME")]
+    pub name: String,
+    /// Folder for its data; made if it is not there
+    #[arg(long, env = "PAIRFS_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Where to listen
+    #[arg(long, env = "PAIRFS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: String,
+    /// Where others reach it, if that is not where it listens
+    #[arg(long, env = "PAIRFS_ADVERTISE", value_name = "ADDR")]
+    pub advertise: Option<String>,
+    /// Addresses of the name managers
+    #[arg(long, env = "PAIRFS_NM", value_name = "ADDR,…", value_delimiter = ',', required = true)]
+    pub nm: Vec<String>,
+    /// The server that this one is the backup of
+    #[arg(long, env = "PAIRFS_BACKUP_OF", value_name = "NAME")]
+    pub backup_of: Option<String>,
+    /// This disk replaces the one that was known under this name
+    #[arg(long)]
+    pub replace_disk: bool,
+    /// File with the secret of the cluster
+    #[arg(long, env = "PAIRFS_CLUSTER_SECRET", value_name = "FILE", default_value = "cluster.secret")]
+    pub cluster_secret: PathBuf,
+    /// Listen on addresses that other machines can reach, without encryption
+    #[arg(long, env = "PAIRFS_INSECURE_PLAINTEXT")]
+    pub insecure_plaintext: bool,
+}
+
+/// What makes a server a backup by its name alone.
+const BACKUP: &str = "_backup";
+
+impl Config {
+    /// The name of its primary; empty for a primary.
+    ///
+    /// # Errors
+    /// `USAGE` for a name that cannot be, or a backup of itself.
+    pub fn primary(&self) -> Result<String> {
+        let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(letters) {
+            return Err(Error::new(
+                Code::Usage,
+                format_args!("{:?} is no name for a server", self.name),
+                "use 1 to 64 letters, digits, '_', '-' and '.'",
+            ));
+        }
+        let by_name = self.name.strip_suffix(BACKUP).filter(|primary| !primary.is_empty());
+        let primary = self.backup_of.as_deref().or(by_name).unwrap_or_default();
+        if primary == self.name {
+            return Err(Error::new(
+                Code::Usage,
+                format_args!("{primary} cannot be the backup of itself"),
+                "name its primary with --backup-of",
+            ));
+        }
+        Ok(primary.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn config(name: &str, more: &[&str]) -> Config {
+        let line = ["ss", "--name", name, "--data", "d", "--nm", "127.0.0.1:1,127.0.0.1:2"];
+        Line::parse_from(line.iter().chain(more)).config
+    }
+
+    #[test]
+    fn a_server_named_x_backup_is_the_backup_of_x_without_being_told() {
+        assert_eq!(config("ss1_backup", &[]).primary().unwrap(), "ss1");
+        assert_eq!(config("ss1", &[]).primary().unwrap(), "");
+        assert_eq!(config("spare", &["--backup-of", "ss1"]).primary().unwrap(), "ss1");
+        assert_eq!(config("ss1", &[]).nm.len(), 2);
+        for (name, more) in [("ss1", &["--backup-of", "ss1"][..]), ("a/b", &[]), ("", &[])] {
+            assert_eq!(config(name, more).primary().unwrap_err().code, Code::Usage, "{name}");
+        }
+    }
+}

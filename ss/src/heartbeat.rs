@@ -1,0 +1,90 @@
+//! Heartbeats, on a connection and a thread of their own (R40): nothing that keeps the rest of the server
+//! busy makes it look dead, and a lease is renewed whatever else waits.
+
+use crate::manager::Managers;
+use crate::node::Node;
+use crate::wire;
+use bytes::Bytes;
+use net::redial::Hook;
+use net::{Connection, Reconnecting};
+use prost::Message;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::time::Instant;
+use types::message::member::{GrantMessage, Heartbeat, HeartbeatRequest, PUSH_GRANT};
+use types::message::purpose;
+use types::{Code, Error, Result};
+
+/// How often to look whether the server has registered.
+const UNREGISTERED: Duration = Duration::from_millis(100);
+
+/// Starts the thread; it ends when the node stops.
+pub fn start(node: Arc<Node>, managers: Managers) -> Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::from)?;
+    let beat = move || runtime.block_on(beat(node, managers));
+    std::thread::Builder::new().name("heartbeat".into()).spawn(beat).map_err(Error::from)
+}
+
+async fn beat(node: Arc<Node>, managers: Managers) {
+    let taker = node.clone();
+    let hook: Hook = Arc::new(move |connection: Connection| {
+        let node = taker.clone();
+        tokio::spawn(take_pushes(node.clone(), connection));
+        node.serving.nudge.notify_one();
+        Box::pin(std::future::ready(Ok(())))
+    });
+    let link = managers.connect(purpose::HEARTBEAT, Some(hook));
+    let mut up = link.watch();
+    let mut last = Instant::now();
+    while !node.is_stopped() {
+        let pause = node.serving.heartbeat().unwrap_or(UNREGISTERED);
+        tokio::select! {
+            () = node.stopped() => break,
+            () = node.serving.nudge.notified() => {}
+            Ok(()) = up.changed() => {}
+            () = tokio::time::sleep_until(last + pause) => {}
+        }
+        last = Instant::now();
+        send(&node, &link);
+    }
+    link.stop();
+}
+
+/// Sends one heartbeat; its answer is taken when it comes, the next one does not wait for it.
+fn send(node: &Arc<Node>, link: &Reconnecting) {
+    let Some(connection) = link.current() else { return };
+    let mut request = HeartbeatRequest { server: node.name().to_owned(), ..HeartbeatRequest::default() };
+    if let Ok(store) = node.store() {
+        request.used_bytes = store.used_bytes();
+        request.free_bytes = store.free_bytes();
+        request.oldest_io_ms = store.oldest_io_ms();
+        request.trouble = store.trouble().unwrap_or_default();
+    }
+    // Last, because the lease counts from here (R2).
+    let Some((number, incarnation)) = node.serving.sending() else { return };
+    (request.number, request.incarnation) = (number, incarnation);
+    let node = node.clone();
+    let patience = node.serving.heartbeat().unwrap_or(UNREGISTERED) * 3;
+    tokio::spawn(async move {
+        match wire::call::<Heartbeat>(&connection, &request, Bytes::new(), patience).await {
+            Ok((grant, _)) => node.serving.granted(grant),
+            Err(error) if error.code == Code::RegisterAgain => node.serving.fenced(incarnation),
+            Err(error) => tracing::debug!(%error, number, "a heartbeat was not answered"),
+        }
+    });
+}
+
+async fn take_pushes(node: Arc<Node>, connection: Connection) {
+    let mut pushes = connection.pushes();
+    drop(connection);
+    while let Some(push) = pushes.recv().await {
+        if push.method != PUSH_GRANT {
+            continue;
+        }
+        match GrantMessage::decode(push.head) {
+            Ok(grant) => node.serving.granted(grant),
+            Err(error) => tracing::warn!(%error, "a grant does not decode"),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Whose disk this is (R6, R7): the lock that keeps a second process out, and the token by which the name
+//! manager knows the disk again.
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use types::{Code, Error, Result};
+
+/// Version of the file's format (R35).
+const FORMAT: u32 = 1;
+const FILE: &str = "identity";
+const LOCK: &str = "lock";
+
+/// What the identity file says. Persisted because it has to survive a restart: without the token the name
+/// manager takes the disk for an unknown one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Contents {
+    format: u32,
+    name: String,
+    /// Hex; empty for a disk that was never registered.
+    token: String,
+    /// Hex; what the token becomes with the registration that may be under way.
+    next_token: String,
+    /// Hex; empty before the first registration.
+    cluster_id: String,
+}
+
+/// A data directory that is ours alone while this lives.
+#[derive(Debug)]
+pub struct Identity {
+    folder: PathBuf,
+    contents: Contents,
+    _lock: File,
+}
+
+impl Identity {
+    /// Takes the data directory `folder` for the server `name`; makes it if it is not there.
+    ///
+    /// # Errors
+    /// `ALREADY_RUNNING` while another process has it; `DENIED` when others can read it; `USAGE` when it
+    /// belongs to a server of another name; `UNKNOWN_FORMAT`, `DAMAGED`, `IO`.
+    pub fn open(folder: &Path, name: &str) -> Result<Identity> {
+        make(folder)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(folder.join(LOCK))
+            .map_err(|error| failed(folder, &error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => Error::new(
+                Code::AlreadyRunning,
+                format_args!("{} is in use by another process", folder.display()),
+                "stop that server first, or choose another --data",
+            ),
+            other => failed(folder, &other.into()),
+        })?;
+        let contents = match std::fs::read_to_string(folder.join(FILE)) {
+            Ok(text) => parse(folder, &text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Contents {
+                format: FORMAT,
+                name: name.to_owned(),
+                token: String::new(),
+                next_token: String::new(),
+                cluster_id: String::new(),
+            },
+            Err(error) => return Err(failed(folder, &error)),
+        };
+        if contents.name != name {
+            return Err(Error::new(
+                Code::Usage,
+                format_args!("{} is the data of {}, not of {name}", folder.display(), contents.name),
+                "give each server its own --data",
+            ));
+        }
+        Ok(Identity { folder: folder.to_owned(), contents, _lock: lock })
+    }
+
+    /// Where the data is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The cluster, once the server was registered.
+    pub fn cluster_id(&self) -> Option<[u8; 16]> {
+        from_hex(&self.contents.cluster_id)?.try_into().ok()
+    }
+
+    /// The token and the one to take on next, which is durable when this returns. A registration whose
+    /// answer was lost is repeated with the same pair.
+    pub fn tokens(&mut self) -> Result<(Vec<u8>, Vec<u8>)> {
+        if self.contents.next_token.is_empty() {
+            self.contents.next_token = hex(&net::secret::random::<16>()?);
+            self.store()?;
+        }
+        Ok((
+            from_hex(&self.contents.token).unwrap_or_default(),
+            from_hex(&self.contents.next_token).unwrap_or_default(),
+        ))
+    }
+
+    /// The name manager has accepted the next token.
+    pub fn registered(&mut self, cluster_id: &[u8]) -> Result<()> {
+        let next = std::mem::take(&mut self.contents.next_token);
+        if !next.is_empty() {
+            self.contents.token = next;
+        }
+        self.contents.cluster_id = hex(cluster_id);
+        self.store()
+    }
+
+    /// Replaces the file as a whole: after a crash it says the old or the new.
+    fn store(&self) -> Result<()> {
+        let text = toml::to_string(&self.contents).map_err(Error::internal)?;
+        let replaced = || -> std::io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".identity-")
+                .permissions(Permissions::from_mode(0o600))
+                .tempfile_in(&self.folder)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(self.folder.join(FILE)).map_err(|error| error.error)?;
+            File::open(&self.folder)?.sync_all()
+        };
+        replaced().map_err(|error| failed(&self.folder, &error))
+    }
+}
+
+fn make(folder: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, &error))?;
+    let meta = std::fs::metadata(folder).map_err(|error| failed(folder, &error))?;
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Error::new(
+            Code::Denied,
+            format_args!("{} is open to other users (mode {mode:04o})", folder.display()),
+            format_args!("run `chmod 700 {}`", folder.display()),
+        ));
+    }
+    Ok(())
+}
+
+fn parse(folder: &Path, text: &str) -> Result<Contents> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let damaged = |error: toml::de::Error| {
+        Error::new(
+            Code::Damaged,
+            format_args!("{} does not parse ({})", folder.join(FILE).display(), error.message()),
+            "restore the file, or start with an empty --data and --replace-disk",
+        )
+    };
+    let Format { format } = toml::from_str(text).map_err(damaged)?;
+    if format != FORMAT {
+        return Err(Error::new(
+            Code::UnknownFormat,
+            format_args!("{} was made by another version (format {format})", folder.display()),
+            "start it with the version that made it",
+        ));
+    }
+    toml::from_str(text).map_err(damaged)
+}
+
+fn failed(folder: &Path, error: &std::io::Error) -> Error {
+    let code = match error.kind() {
+        std::io::ErrorKind::StorageFull => Code::DiskFull,
+        std::io::ErrorKind::PermissionDenied => Code::Denied,
+        _ => Code::Io,
+    };
+    Error::new(
+        code,
+        format_args!("the data directory {}: {error}", folder.display()),
+        "check that it is writable for the user who runs the server",
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_servers_never_write_into_one_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        let first = Identity::open(&data, "ss1").unwrap();
+        let error = Identity::open(&data, "ss1").unwrap_err();
+        assert_eq!(error.code, Code::AlreadyRunning);
+        assert_eq!(error.code.exit_status(), 4);
+        drop(first);
+        Identity::open(&data, "ss1").unwrap();
+    }
+
+    #[test]
+    fn data_that_others_can_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        let error = Identity::open(&data, "ss1").unwrap_err();
+        assert_eq!(error.code, Code::Denied);
+        assert!(error.message.contains("chmod 700"), "{}", error.message);
+    }
+
+    #[test]
+    fn the_data_of_one_server_is_not_taken_for_that_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        Identity::open(&data, "ss1").unwrap().tokens().unwrap();
+        assert_eq!(Identity::open(&data, "ss2").unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn r7_a_registration_whose_answer_was_lost_is_repeated_with_the_same_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        let mut identity = Identity::open(&data, "ss1").unwrap();
+        let (token, next) = identity.tokens().unwrap();
+        assert!(token.is_empty() && next.len() == 16);
+        drop(identity);
+        let mut identity = Identity::open(&data, "ss1").unwrap();
+        assert_eq!(identity.tokens().unwrap(), (token, next.clone()));
+        identity.registered(&[7; 16]).unwrap();
+        drop(identity);
+        let mut identity = Identity::open(&data, "ss1").unwrap();
+        assert_eq!(identity.cluster_id(), Some([7; 16]));
+        let (token, later) = identity.tokens().unwrap();
+        assert_eq!(token, next);
+        assert_ne!(later, next, "a token is used once");
+    }
+
+    #[test]
+    fn an_identity_of_another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        Identity::open(&data, "ss1").unwrap().tokens().unwrap();
+        std::fs::write(data.join(FILE), "format = 9\n").unwrap();
+        assert_eq!(Identity::open(&data, "ss1").unwrap_err().code, Code::UnknownFormat);
+        std::fs::write(data.join(FILE), "what").unwrap();
+        assert_eq!(Identity::open(&data, "ss1").unwrap_err().code, Code::Damaged);
+    }
+}

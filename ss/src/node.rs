@@ -1,0 +1,144 @@
+//! The server as its operations see it.
+
+use crate::completions::Completions;
+use crate::fetch::Fetches;
+use crate::partner::Partner;
+use crate::pool::Pool;
+use crate::serving::Serving;
+use crate::sessions::Sessions;
+use crate::store::Store;
+use crate::upload::Upload;
+use ss_core::lease::Cursors;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::watch;
+use types::capability::{Capability, SignedCapability};
+use types::{Code, Error, Result};
+
+/// Told once: the server stops.
+#[derive(Clone)]
+pub struct Stop(Arc<watch::Sender<bool>>);
+
+impl Stop {
+    /// Not told yet.
+    pub fn new() -> Stop {
+        Stop(Arc::new(watch::channel(false).0))
+    }
+
+    /// Tells it.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it was told.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is told.
+    pub async fn stopped(&self) {
+        // The sender lives as long as this does.
+        let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop::new()
+    }
+}
+
+/// Everything an operation needs.
+pub struct Node {
+    /// Lease, placement, keys.
+    pub serving: Arc<Serving>,
+    /// The disk; empty while the server recovers.
+    pub disk: OnceLock<Store>,
+    /// Threads that wait for it.
+    pub pool: Pool,
+    /// Uploads in progress.
+    pub sessions: Sessions,
+    /// The other member.
+    pub partner: Arc<Partner>,
+    /// Copies from the other member.
+    pub fetches: Fetches,
+    /// Writes that wait for the name manager.
+    pub completions: Completions,
+    /// Told when the server stops.
+    pub stop: Stop,
+}
+
+impl Node {
+    /// This server's name.
+    pub fn name(&self) -> &str {
+        &self.serving.name
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    /// `NOT_ACTING` while it recovers.
+    pub fn store(&self) -> Result<&Store> {
+        self.disk.get().ok_or_else(|| {
+            Error::new(Code::NotActing, "the server is recovering its store", "try again in a moment")
+        })
+    }
+
+    /// How far both feeds are applied.
+    pub fn cursors(&self, store: &Store) -> Cursors {
+        let cursors = store.cursors();
+        Cursors { control: cursors.control, pair: cursors.pair }
+    }
+
+    /// The epoch to serve `pair` in for a client that believes in epoch `asked`; see
+    /// [`Serving::admit`].
+    pub fn admit(&self, pair: u32, asked: u64) -> Result<u64> {
+        let cursors = self.cursors(self.store()?);
+        self.serving.admit(pair, asked, cursors)
+    }
+
+    /// What `signed` allows `user`: signature, time, and that the user's rights were not revoked since (R15).
+    ///
+    /// # Errors
+    /// `BAD_CAPABILITY`.
+    pub fn capability(&self, signed: Option<&SignedCapability>, user: &str) -> Result<Capability> {
+        let capability = self.serving.capability(signed, user)?;
+        let revoked = self.store()?.user(user)?.is_some_and(|user| capability.stamp < user.revoked_before);
+        if revoked {
+            return Err(Error::new(
+                Code::BadCapability,
+                "rights of this user were revoked since the capability was given",
+                "ask the name manager for a new one",
+            ));
+        }
+        Ok(capability)
+    }
+
+    /// Ends an upload without a version: its bytes go, here. What is prepared for nothing goes with it.
+    pub async fn forget(&self, upload: &Arc<Upload>) {
+        upload.end();
+        self.sessions.remove(upload);
+        let (ended, id) = (upload.clone(), upload.id);
+        let discarded = self.pool.run(move || {
+            ended.discard();
+            Ok(())
+        });
+        let dropped = async {
+            discarded.await?;
+            let store = self.store()?;
+            if store.lookup(id)?.is_some() { store.drop_session(id).await } else { Ok(()) }
+        };
+        if let Err(error) = dropped.await {
+            tracing::warn!(%error, session = %id, "an upload could not be dropped");
+        }
+    }
+
+    /// Whether the server stops.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_stopped()
+    }
+
+    /// Waits until the server stops.
+    pub async fn stopped(&self) {
+        self.stop.stopped().await;
+    }
+}

@@ -1,0 +1,336 @@
+//! Commit and Put: an upload becomes a version (R10, R19). Durable here as prepared and offered to the
+//! partner, then decided by the log, then shown to readers, then acknowledged.
+
+use crate::node::Node;
+use crate::passer;
+use crate::store::{Content, Prepare, State};
+use crate::upload::{Seal, Upload};
+use bytes::Bytes;
+use net::clock::boottime;
+use ss_core::session::{AfterRefusal, CommitStep, WriteSession};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use types::capability::right;
+use types::command::{Answer, Asker, WriteComplete};
+use types::ids::SessionId;
+use types::limits::{CLIENT_TIMEOUT, CLIENT_TIMEOUT_MAX, INLINE_MAX};
+use types::message::partner::PassedSession;
+use types::message::store::{CommitRequest, Durability, Receipt, Target};
+use types::record::Manifest;
+use types::{Code, Error, Result};
+
+/// Pause before the partner is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a commit waits for the partner because of a handover only (R27).
+const HANDOVER_WAIT: Duration = Duration::from_secs(2);
+
+/// Commits what was uploaded in pieces, or with `body` (Put) what comes along.
+///
+/// # Errors
+/// Those of the log's decision; `OUTCOME_UNKNOWN` when there is none in the client's time, and the commit
+/// goes on.
+pub async fn run(
+    node: Arc<Node>,
+    user: String,
+    request: CommitRequest,
+    body: Option<Bytes>,
+) -> Result<Receipt> {
+    let patience = match request.timeout_ms {
+        0 => CLIENT_TIMEOUT,
+        ms => Duration::from_millis(ms).min(CLIENT_TIMEOUT_MAX),
+    };
+    let (commit, step) = Commit::begin(node, &user, request, body.as_ref(), patience)?;
+    let upload = commit.upload.clone();
+    if step != CommitStep::Join {
+        // It goes on whatever becomes of the client.
+        tokio::spawn(commit.run(body));
+    }
+    upload.outcome(patience).await
+}
+
+struct Commit {
+    node: Arc<Node>,
+    upload: Arc<Upload>,
+    request: CommitRequest,
+    target: Target,
+    asker: Asker,
+    epoch: u64,
+    incarnation: u64,
+    stamp: u64,
+    deadline: Instant,
+}
+
+impl Commit {
+    fn begin(
+        node: Arc<Node>,
+        user: &str,
+        mut request: CommitRequest,
+        body: Option<&Bytes>,
+        patience: Duration,
+    ) -> Result<(Commit, CommitStep)> {
+        let id = SessionId::from_slice(&request.session)?;
+        if id.is_made() {
+            return Err(Error::bad_request("a session id of the name manager's kind"));
+        }
+        let missing = |what| Error::bad_request(format_args!("a commit without its {what}"));
+        let target = request.target.take().ok_or_else(|| missing("target"))?;
+        let asker = request.asker.take().ok_or_else(|| missing("asker"))?;
+        if asker.user != user {
+            return Err(Error::new(
+                Code::Denied,
+                "the commit is in another user's name",
+                "sign in as that user",
+            ));
+        }
+        let capability = node.capability(request.capability.as_ref(), user)?;
+        capability.require(right::WRITE, target.pair, target.folder, target.file)?;
+        // Before the epoch, so that a registration in between is noticed as one.
+        let incarnation = node.serving.incarnation();
+        let epoch = node.admit(target.pair, request.epoch)?;
+        if let Some(body) = body
+            && (body.len() > INLINE_MAX || body.len() as u64 != request.size)
+        {
+            let what = format_args!("{} bytes in one request of {}", body.len(), request.size);
+            return Err(Error::bad_request(what));
+        }
+        let held = node.store()?.lookup(id)?.is_some();
+        let open = || WriteSession::open(boottime(), user, target.clone(), patience);
+        let upload = match node.sessions.get(id) {
+            Some(upload) => upload,
+            None if held || body.is_some() => node.sessions.get_or_open(id, None, open)?,
+            None => node.sessions.find(id)?,
+        };
+        let step = upload.commit(user, &target, asker.key())?;
+        let deadline = Instant::now() + patience;
+        let stamp = capability.stamp;
+        Ok((Commit { node, upload, request, target, asker, epoch, incarnation, stamp, deadline }, step))
+    }
+
+    async fn run(self, body: Option<Bytes>) {
+        let outcome = self.decide(body).await;
+        if let Err(error) = &outcome {
+            tracing::debug!(%error, session = %self.upload.id, "a write was not committed");
+        }
+        self.upload.ended(outcome);
+    }
+
+    async fn decide(&self, body: Option<Bytes>) -> Result<Receipt> {
+        let (manifest, both) = match self.prepare(body).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.upload.not_prepared();
+                return Err(error);
+            }
+        };
+        let (own, partner) = self.node.serving.bits();
+        let durable_on = own | if both { partner } else { 0 };
+        let write = self.write_complete(&manifest, durable_on)?;
+        let answer = match self.node.completions.ask(write).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.upload.in_doubt();
+                return Err(error);
+            }
+        };
+        match answer.into_result() {
+            Ok(answer) => self.committed(answer, durable_on),
+            Err(refusal) => {
+                if self.upload.refused(refusal.code) == AfterRefusal::Over {
+                    self.node.forget(&self.upload).await;
+                    self.node.partner.abort(self.upload.id);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn committed(&self, answer: Answer, durable_on: u32) -> Result<Receipt> {
+        let file = answer.record.as_ref().map_or(0, |record| record.id);
+        if let Some(record) = answer.record {
+            // Readers see it before the writer hears of it (R22).
+            self.node.store()?.install_head(record)?;
+        }
+        self.node.sessions.remove(&self.upload);
+        if self.upload.sealed().is_none() {
+            self.upload.end();
+        }
+        Ok(Receipt { version: answer.version, file, durable_on })
+    }
+
+    fn write_complete(&self, manifest: &Manifest, durable_on: u32) -> Result<WriteComplete> {
+        let (request, target) = (&self.request, &self.target);
+        Ok(WriteComplete {
+            asker: Some(self.asker.clone()),
+            pair: target.pair,
+            epoch: self.epoch,
+            server: self.node.name().to_owned(),
+            incarnation: self.incarnation,
+            session: self.upload.id.0.to_vec(),
+            folder: target.folder,
+            name: target.name.clone(),
+            file: target.file,
+            stamp: self.stamp,
+            size: manifest.size,
+            digest_kind: manifest.digest_kind,
+            sha256: manifest.sha256.to_vec(),
+            if_epoch: request.if_epoch,
+            if_number: request.if_number,
+            create_only: request.create_only,
+            durable_on,
+            mode: request.mode,
+            mtime_ms: request.mtime_ms,
+            journal: self.node.store()?.journal_end(),
+        })
+    }
+
+    /// Makes the content durable here, and on the partner if that has to be; says whether it is there too.
+    async fn prepare(&self, body: Option<Bytes>) -> Result<(Arc<Manifest>, bool)> {
+        let store = self.node.store()?;
+        let (manifest, offered) = match store.lookup(self.upload.id)? {
+            Some(held) => {
+                self.check(&held.manifest)?;
+                if matches!(held.state, State::Open | State::Loose) {
+                    self.make_durable(None).await?;
+                }
+                let offered = self.needs_both().then(|| self.offer(&held.manifest));
+                (held.manifest, offered)
+            }
+            None => {
+                let content = self.content(body).await?;
+                let manifest = Arc::new(content.manifest().clone());
+                self.check(&manifest)?;
+                // Both disks write at the same time.
+                let offered = self.offer(&manifest);
+                self.make_durable(Some(content)).await?;
+                (manifest, Some(offered))
+            }
+        };
+        self.upload.prepared();
+        self.node.sessions.content_landed();
+        let both = match offered {
+            Some(offered) if self.needs_both() => self.on_both(&manifest, offered).await?,
+            _ => false,
+        };
+        Ok((manifest, both))
+    }
+
+    async fn make_durable(&self, content: Option<Content>) -> Result<()> {
+        let prepare = Prepare {
+            session: self.upload.id,
+            target: self.target.clone(),
+            asker: Some(self.asker.clone()),
+            content,
+            for_partner: false,
+            lazy: false,
+        };
+        self.node.store()?.prepare(prepare).await.map(drop)
+    }
+
+    async fn content(&self, body: Option<Bytes>) -> Result<Content> {
+        let store = self.node.store()?.clone();
+        let (size, crc64) = (self.request.size, self.request.crc64);
+        if let Some(body) = body {
+            // A copy: the slice would keep the whole receive buffer in memory.
+            return store.small(Bytes::copy_from_slice(&body), crc64);
+        }
+        let (upload, sha256) = (self.upload.clone(), self.request.sha256.clone());
+        let finished = self.node.pool.run(move || upload.finish(&store, size, crc64, &sha256)).await;
+        if let Err(error) = &finished
+            && error.code != Code::NoSuchSession
+        {
+            // The bytes are gone with it: the client has to send them again.
+            self.node.forget(&self.upload).await;
+        }
+        finished
+    }
+
+    /// Refuses a content other than the client meant (R17).
+    fn check(&self, manifest: &Manifest) -> Result<()> {
+        let request = &self.request;
+        let size = request.size == manifest.size && request.crc64 == manifest.crc64;
+        if size && (request.sha256.is_empty() || request.sha256 == manifest.sha256) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::BadRequest,
+            "the session holds another content than the commit names",
+            "open another session and send the content again",
+        ))
+    }
+
+    // ---- the partner
+
+    fn needs_both(&self) -> bool {
+        let serving = &self.node.serving;
+        match self.request.durability() {
+            Durability::Sync => true,
+            Durability::SyncIfUp => !serving.degraded() || serving.both_first(),
+            Durability::Unset | Durability::Async => serving.both_first(),
+        }
+    }
+
+    /// Offers the content to the partner; the receiver tells whether it is durable there, if that was asked.
+    fn offer(&self, manifest: &Arc<Manifest>) -> Offered {
+        let durable = self.needs_both();
+        let mut passed = PassedSession {
+            session: self.upload.id.0.to_vec(),
+            target: Some(self.target.clone()),
+            manifest: Some(Manifest::clone(manifest)),
+            asker: Some(self.asker.clone()),
+        };
+        if manifest.is_inline() {
+            return Offered::Inline(self.node.partner.offer(passed, self.epoch, durable));
+        }
+        if let Some(manifest) = &mut passed.manifest {
+            manifest.chunks.clear();
+        }
+        self.upload.seal(manifest.clone(), Seal { passed, durable });
+        if durable {
+            passer::start(&self.node, &self.upload, self.epoch);
+        }
+        Offered::Passed
+    }
+
+    /// Waits until the partner has it durably; `false` if that is not needed any more.
+    async fn on_both(&self, manifest: &Arc<Manifest>, mut offered: Offered) -> Result<bool> {
+        let must = matches!(self.request.durability(), Durability::Sync | Durability::SyncIfUp);
+        let deadline = if must { self.deadline } else { self.deadline.min(Instant::now() + HANDOVER_WAIT) };
+        while Instant::now() < deadline && self.needs_both() {
+            match timeout_at(deadline, self.told(offered)).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => tokio::time::sleep(PAUSE).await,
+                Err(_) => break,
+            }
+            offered = self.offer(manifest);
+        }
+        if must && self.needs_both() {
+            return Err(Error::new(
+                Code::Unavailable,
+                "the partner did not take the write in time, and it was asked for on both",
+                "repeat it when `pairfs status` shows both members, or ask for less",
+            ));
+        }
+        Ok(false)
+    }
+
+    async fn told(&self, offered: Offered) -> bool {
+        match offered {
+            Offered::Inline(told) => matches!(told.await, Ok(Ok(true))),
+            Offered::Passed => {
+                let mut prepared = self.upload.partner_watch();
+                let told = prepared.wait_for(Option::is_some).await;
+                told.is_ok_and(|told| *told == Some(true))
+            }
+        }
+    }
+}
+
+/// How the partner answers.
+enum Offered {
+    /// To the request that carries the content.
+    Inline(oneshot::Receiver<Result<bool>>),
+    /// Through the task that passes the pieces on.
+    Passed,
+}

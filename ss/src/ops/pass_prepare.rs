@@ -1,0 +1,76 @@
+//! PassPrepare: makes what was passed on durable as prepared, so that it survives its server (R10, R18).
+
+use crate::node::Node;
+use crate::store::{Content, Prepare};
+use net::clock::boottime;
+use ss_core::session::WriteSession;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use types::ids::SessionId;
+use types::message::partner::{PassPrepareReply, PassPrepareRequest, PassedSession};
+use types::record::Manifest;
+use types::{Error, Result};
+
+/// Prepares each session; one that fails holds up no other.
+pub async fn run(node: Arc<Node>, request: PassPrepareRequest) -> Result<PassPrepareReply> {
+    node.serving.check_reign(request.epoch)?;
+    let mut prepared = vec![false; request.sessions.len()];
+    let mut works = JoinSet::new();
+    for (at, session) in request.sessions.into_iter().enumerate() {
+        let (node, durable) = (node.clone(), request.durable);
+        works.spawn(async move { (at, prepare(&node, session, durable).await) });
+    }
+    while let Some(ended) = works.join_next().await {
+        match ended {
+            Ok((at, Ok(()))) => prepared[at] = true,
+            Ok((_, Err(error))) => tracing::debug!(%error, "a session was not prepared for the partner"),
+            Err(error) => tracing::warn!(%error, "preparing for the partner failed"),
+        }
+    }
+    Ok(PassPrepareReply { prepared })
+}
+
+async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Result<()> {
+    let id = SessionId::from_slice(&passed.session)?;
+    let missing = |what| Error::bad_request(format_args!("a passed session without its {what}"));
+    let target = passed.target.ok_or_else(|| missing("target"))?;
+    let manifest = passed.manifest.ok_or_else(|| missing("manifest"))?;
+    let asker = passed.asker.ok_or_else(|| missing("asker"))?;
+    node.serving.check_pair(target.pair)?;
+    let store = node.store()?.clone();
+    let held = store.lookup(id)?;
+    if held.is_some_and(|held| held.manifest.sha256 == manifest.sha256) {
+        return Ok(());
+    }
+    let content = content(node, id, &manifest).await?;
+    if content.manifest().sha256 != manifest.sha256 {
+        return Err(Error::bad_request("the passed bytes do not fit their digest"));
+    }
+    let user = asker.user.clone();
+    let prepare = Prepare {
+        session: id,
+        target: target.clone(),
+        asker: Some(asker),
+        content: Some(content),
+        for_partner: true,
+        lazy: !durable,
+    };
+    store.prepare(prepare).await?;
+    let found = || WriteSession::found_prepared(boottime(), &user, target.clone());
+    node.sessions.get_or_open(id, None, found)?.prepared_for_partner(manifest.size);
+    node.sessions.content_landed();
+    Ok(())
+}
+
+/// The content that stands inline in the manifest, or that came in pieces.
+async fn content(node: &Arc<Node>, id: SessionId, manifest: &Manifest) -> Result<Content> {
+    let store = node.store()?.clone();
+    if !manifest.inline.is_empty() || manifest.size == 0 {
+        // A copy: the slice would keep the whole request in memory.
+        let bytes = bytes::Bytes::copy_from_slice(&manifest.inline);
+        return store.small(bytes, manifest.crc64);
+    }
+    let upload = node.sessions.find(id)?;
+    let (size, crc64, sha256) = (manifest.size, manifest.crc64, manifest.sha256.clone());
+    node.pool.run(move || upload.finish(&store, size, crc64, &sha256)).await
+}

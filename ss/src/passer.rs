@@ -1,0 +1,148 @@
+//! Passes the bytes of one upload on to the partner while they come (R18), and when all are there lets the
+//! partner prepare them.
+
+use crate::node::Node;
+use crate::partner::PATIENCE;
+use crate::upload::Upload;
+use bytes::Bytes;
+use ss_core::passing::Passing;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use types::content::block_crcs;
+use types::limits::CLIENT_TIMEOUT;
+use types::message::partner::{PassPiece, PassPieceRequest};
+use types::message::store::SessionState;
+use types::{Code, Error, Result};
+
+/// Pause before a broken stream is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before bytes that cannot be read now are read again.
+const READ_PAUSE: Duration = Duration::from_millis(5);
+
+/// Starts passing on, unless it is under way, in the reign `epoch`. While there is no partner the client's
+/// window counts this member only.
+pub fn start(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) {
+    if !upload.start_passer() {
+        return;
+    }
+    // At once, so that the client's first answer says so.
+    if node.partner.is_there() {
+        upload.passing_changed(|passing| *passing = Passing::new(true));
+    }
+    let (node, upload) = (node.clone(), upload.clone());
+    tokio::spawn(async move {
+        Passer { node, upload: upload.clone(), epoch }.run().await;
+        upload.passer_ended();
+    });
+}
+
+struct Passer {
+    node: Arc<Node>,
+    upload: Arc<Upload>,
+    epoch: u64,
+}
+
+impl Passer {
+    async fn run(&self) {
+        let mut changes = self.upload.changes();
+        loop {
+            let passed = tokio::select! {
+                passed = self.stream(&mut changes) => passed,
+                // Sooner than the deadline of a call, when the name manager has noticed.
+                () = self.node.serving.partner_lost() => Err(away()),
+            };
+            let over = self.upload.is_over() || self.node.serving.epoch() != Some(self.epoch);
+            match passed {
+                Ok(()) => return,
+                Err(_) if over => return self.upload.partner_prepared(false),
+                Err(error) => tracing::debug!(%error, session = %self.upload.id, "passing on stopped"),
+            }
+            self.upload.passing_changed(Passing::broken);
+            // Once it is sealed only a commit that waits for the partner wants another try; the row brings
+            // the bytes there else.
+            if self.upload.sealed().is_some_and(|seal| !seal.durable) {
+                return self.upload.partner_prepared(false);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Passes on from where the partner is to the end; an error when the stream breaks.
+    async fn stream(&self, changes: &mut watch::Receiver<SessionState>) -> Result<()> {
+        let there = self.pass(0, Bytes::new(), true).await?;
+        self.upload.passing_changed(|passing| passing.restarted(there.held));
+        let mut calls = JoinSet::new();
+        loop {
+            changes.mark_unchanged();
+            while let Some((range, bytes)) = self.upload.next_to_pass() {
+                let bytes = match bytes {
+                    Some(bytes) => bytes,
+                    None => self.read_back(range.clone()).await?,
+                };
+                let passer =
+                    Passer { node: self.node.clone(), upload: self.upload.clone(), epoch: self.epoch };
+                calls.spawn(async move { passer.pass(range.start, bytes, false).await });
+            }
+            if let Some(seal) = self.upload.sealed()
+                && calls.is_empty()
+            {
+                let told = self.node.partner.offer(seal.passed, self.epoch, seal.durable);
+                let prepared =
+                    told.await.unwrap_or_else(|_| Err(Error::internal("an offer was forgotten")))?;
+                self.upload.partner_prepared(prepared);
+                return Ok(());
+            }
+            tokio::select! {
+                Some(passed) = calls.join_next() => {
+                    let there = passed.map_err(Error::internal)??;
+                    self.upload.passing_changed(|passing| passing.acknowledged(there.held));
+                }
+                changed = changes.changed() => {
+                    if changed.is_err() || self.upload.is_over() {
+                        return Err(Error::new(Code::Cancelled, "the upload has ended", "nothing to do"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads bytes back. While a commit makes the content durable they are neither the upload's any more nor
+    /// the store's yet; that passes.
+    async fn read_back(&self, range: Range<u64>) -> Result<Bytes> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (upload, store, range) = (self.upload.clone(), self.node.store()?.clone(), range.clone());
+            let read = self.node.pool.run(move || upload.read_back(&store, range)).await;
+            if read.is_ok() || self.upload.is_over() || Instant::now() >= end {
+                return read;
+            }
+            tokio::time::sleep(READ_PAUSE).await;
+        }
+    }
+
+    /// Passes one piece; an empty one opens the session there and asks what it has.
+    async fn pass(&self, offset: u64, bytes: Bytes, first: bool) -> Result<SessionState> {
+        let mut request = PassPieceRequest {
+            session: self.upload.id.0.to_vec(),
+            offset,
+            crcs: block_crcs(&bytes),
+            epoch: self.epoch,
+            ..PassPieceRequest::default()
+        };
+        if first {
+            let (target, user) = self.upload.whose();
+            (request.target, request.user) = (Some(target), user);
+            request.size = self.upload.size_hint();
+            request.timeout_ms = u64::try_from(CLIENT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        }
+        Ok(self.node.partner.call::<PassPiece>(&request, bytes, PATIENCE).await?.0)
+    }
+}
+
+fn away() -> Error {
+    Error::new(Code::Unavailable, "the partner is away", "wait until it is back")
+}

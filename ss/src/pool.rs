@@ -1,0 +1,73 @@
+//! The threads that wait for the disk, so that those that serve connections never do (I9: a bounded
+//! queue; who finds it full waits for a place).
+
+use crossbeam_channel::Sender;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, oneshot};
+use types::{Code, Error, Result};
+
+/// Jobs that wait for a thread; one more waits outside.
+const QUEUE: usize = 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A few threads for blocking work.
+#[derive(Clone)]
+pub struct Pool {
+    jobs: Sender<Job>,
+    places: Arc<Semaphore>,
+}
+
+impl Pool {
+    /// A pool of `threads`; they end when the last clone is gone.
+    pub fn new(threads: usize) -> Result<Pool> {
+        let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
+        for number in 0..threads {
+            let queue = queue.clone();
+            let work = move || {
+                while let Ok(job) = queue.recv() {
+                    // Whoever waits for it is told by the closed channel.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                }
+            };
+            std::thread::Builder::new().name(format!("disk-{number}")).spawn(work).map_err(Error::from)?;
+        }
+        Ok(Pool { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
+    }
+
+    /// Runs `work` on one of the threads and gives what it gives. Once begun it runs to its end, also when
+    /// the future is dropped.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| gone())?;
+        let (sender, receiver) = oneshot::channel();
+        let job = Box::new(move || {
+            // Whoever asked may have gone.
+            let _ = sender.send(work());
+            drop(place);
+        });
+        // Never blocks: there are as many places as the queue is long.
+        self.jobs.send(job).map_err(|_| gone())?;
+        receiver.await.unwrap_or_else(|_| Err(Error::internal("disk work panicked").outcome_unknown()))
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Code::Unavailable, "the server is stopping", "try again, or ask another server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_disk_work_is_one_failed_request_not_a_dead_server() {
+        let pool = Pool::new(1).unwrap();
+        let error = pool.run::<()>(|| panic!("as if")).await.unwrap_err();
+        assert_eq!(error.code, Code::Internal);
+        assert_eq!(pool.run(|| Ok(7)).await, Ok(7));
+    }
+}

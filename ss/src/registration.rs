@@ -1,0 +1,249 @@
+//! The life of a server at the name manager (R6, R7, R10): register, which fences its start before; then
+//! recover and say where it stands; then learn what became of the prepared sessions. And again when the name
+//! manager has declared it failed.
+
+use crate::identity::Identity;
+use crate::node::Node;
+use crate::store::{Held, Store, StoreConfig};
+use crate::wire;
+use bytes::Bytes;
+use log::RealDisk;
+use net::Reconnecting;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use types::command::{Recovered, Register};
+use types::ids::SessionId;
+use types::message::Method;
+use types::message::member::{
+    Prepared, RegisterServer, Registered, ReportRecovered, Resolve, ResolveRequest,
+};
+use types::{Code, Error, Result};
+
+/// How long one request may take before it is repeated.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pauses between two tries: from, to.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Sessions asked about in one request.
+const RESOLVE_PAGE: usize = 500;
+/// Folder of the store in the data directory.
+const STORE: &str = "store";
+
+/// What a registration says of this server.
+pub struct Registration {
+    /// The server.
+    pub node: Arc<Node>,
+    /// The connection to the name manager.
+    pub link: Reconnecting,
+    /// Its disk.
+    pub identity: Identity,
+    /// Its primary's name; empty for a primary.
+    pub backup_of: String,
+    /// Where others reach it.
+    pub addr: String,
+    /// The operator says that this disk replaces the known one.
+    pub replace_disk: bool,
+}
+
+/// Why a step has to begin anew.
+enum Trouble {
+    /// From the registration on.
+    RegisterAgain,
+    /// Not at all: a person has to do something.
+    Final(Error),
+}
+
+impl Registration {
+    /// Registers, and registers again whenever a registration is over; ends with an error that a person has
+    /// to look at, or when the server stops.
+    pub async fn live(mut self) -> Result<()> {
+        loop {
+            let incarnation = match self.once().await {
+                Ok(incarnation) => incarnation,
+                Err(Trouble::RegisterAgain) => continue,
+                Err(Trouble::Final(error)) => return Err(error),
+            };
+            match self.reign(incarnation).await {
+                Ok(()) | Err(Trouble::RegisterAgain) => {}
+                Err(Trouble::Final(error)) => return Err(error),
+            }
+            tracing::warn!(server = %self.node.name(), incarnation, "the registration is over: registering again");
+        }
+    }
+
+    /// Waits for the end of a registration. Each reign of this server that begins meanwhile has fenced the
+    /// one before, so what it prepared for its partner can be decided then.
+    async fn reign(&self, incarnation: u64) -> Result<(), Trouble> {
+        let serving = &self.node.serving;
+        let mut epoch = serving.epoch().unwrap_or_default();
+        loop {
+            epoch = tokio::select! {
+                () = serving.over(incarnation) => return Ok(()),
+                epoch = serving.reign_after(epoch) => epoch,
+            };
+            if let Some(store) = self.node.disk.get() {
+                self.resolve(store, incarnation, |id| self.node.sessions.is_waiting_for_word(id)).await?;
+            }
+        }
+    }
+
+    async fn once(&mut self) -> Result<u64, Trouble> {
+        let registered = self.register().await?;
+        let incarnation = self.node.serving.incarnation();
+        let store = self.store().await.map_err(Trouble::Final)?;
+        self.report(&store, incarnation).await?;
+        // After the report: a generation other than the disk's is news for the name manager too.
+        store.set_generation(registered.generation).await.map_err(Trouble::Final)?;
+        self.resolve(&store, incarnation, |_| true).await?;
+        self.node.serving.resolved(incarnation);
+        tracing::info!(server = %self.node.name(), incarnation, "registered");
+        Ok(incarnation)
+    }
+
+    async fn register(&mut self) -> Result<Registered, Trouble> {
+        // Durable before it is said (R7).
+        let (token, next_token) = self.identity.tokens().map_err(Trouble::Final)?;
+        let boot = net::clock::boot_id().map_err(Trouble::Final)?;
+        let connection = self.connection().await?;
+        let request = Register {
+            server: self.node.name().to_owned(),
+            backup_of: self.backup_of.clone(),
+            token,
+            next_token,
+            addr: self.addr.clone(),
+            ip: connection.local_addr().ip().to_string(),
+            boot,
+            replace_disk: self.replace_disk,
+            elsewhere: false,
+        };
+        let registered = self.ask::<RegisterServer>(&request).await?;
+        self.identity.registered(&registered.cluster_id).map_err(Trouble::Final)?;
+        // It has replaced the disk by now; a later loss is another matter.
+        self.replace_disk = false;
+        self.node.serving.registered(&registered).map_err(Trouble::Final)?;
+        Ok(registered)
+    }
+
+    /// The store; opened with the first registration.
+    async fn store(&self) -> Result<Store> {
+        if let Some(store) = self.node.disk.get() {
+            return Ok(store.clone());
+        }
+        let folder = self.identity.folder().join(STORE);
+        let open = move || {
+            let disk = RealDisk::new(folder.clone()).map_err(Error::from)?;
+            Store::open(Arc::new(disk), &folder, StoreConfig::default())
+        };
+        let store = self.node.pool.run(open).await?;
+        self.expire_leftovers(&store)?;
+        Ok(self.node.disk.get_or_init(|| store).clone())
+    }
+
+    /// Contents that were open again before the restart: their clocks start anew.
+    fn expire_leftovers(&self, store: &Store) -> Result<()> {
+        for held in store.open_again()? {
+            self.reopen(&held)?;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, store: &Store, incarnation: u64) -> Result<(), Trouble> {
+        let cursors = store.cursors();
+        let recovered = Recovered {
+            server: self.node.name().to_owned(),
+            incarnation,
+            control_cursor: cursors.control,
+            pair_cursor: cursors.pair,
+            journal: store.journal_end(),
+            generation: cursors.generation,
+        };
+        self.ask::<ReportRecovered>(&recovered).await.map(drop)
+    }
+
+    /// Learns what became of every prepared session (R10): in the log it is kept, its row comes; else it is
+    /// open again.
+    async fn resolve(
+        &self,
+        store: &Store,
+        incarnation: u64,
+        only: impl Fn(SessionId) -> bool,
+    ) -> Result<(), Trouble> {
+        let prepared = store.prepared().map_err(Trouble::Final)?;
+        let asked = prepared.into_iter().filter(|held| only(held.session));
+        let held: HashMap<SessionId, Held> = asked.map(|held| (held.session, held)).collect();
+        let all: Vec<&Held> = held.values().collect();
+        for page in all.chunks(RESOLVE_PAGE) {
+            let request = ResolveRequest {
+                server: self.node.name().to_owned(),
+                incarnation,
+                sessions: page.iter().map(|held| question(held)).collect(),
+            };
+            let reply = self.ask::<Resolve>(&request).await?;
+            for resolution in reply.resolutions {
+                let id = SessionId::from_slice(&resolution.session).map_err(Trouble::Final)?;
+                if let (false, Some(held)) = (resolution.committed, held.get(&id))
+                    && only(id)
+                {
+                    store.unprepare(id).await.map_err(Trouble::Final)?;
+                    self.reopen(held).map_err(Trouble::Final)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen(&self, held: &Held) -> Result<()> {
+        let user = held.origin.asker.as_ref().map_or("", |asker| &asker.user);
+        let target = held.origin.target.clone().unwrap_or_default();
+        self.node.sessions.reopen(held.session, user, &target, held.manifest.size)
+    }
+
+    async fn connection(&self) -> Result<net::Connection, Trouble> {
+        loop {
+            match self.link.get(Instant::now() + PATIENCE).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if passes(&error) => tracing::info!(%error, "waiting for the name manager"),
+                Err(error) => return Err(Trouble::Final(error)),
+            }
+        }
+    }
+
+    /// Asks until there is an answer.
+    async fn ask<M: Method>(&self, request: &M::Request) -> Result<M::Reply, Trouble> {
+        let mut pause = PAUSES.0;
+        loop {
+            let connection = self.connection().await?;
+            let error = match wire::call::<M>(&connection, request, Bytes::new(), PATIENCE).await {
+                Ok((reply, _)) => return Ok(reply),
+                Err(error) => error,
+            };
+            if error.code == Code::RegisterAgain {
+                tokio::time::sleep(pause).await;
+                return Err(Trouble::RegisterAgain);
+            }
+            if !passes(&error) {
+                return Err(Trouble::Final(error));
+            }
+            tracing::info!(%error, request = M::NAME, "asking the name manager again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+}
+
+/// Whether an error may pass by itself.
+fn passes(error: &Error) -> bool {
+    error.code.is_retryable() || error.code == Code::Timeout
+}
+
+fn question(held: &Held) -> Prepared {
+    let target = held.origin.target.clone().unwrap_or_default();
+    Prepared {
+        session: held.session.0.to_vec(),
+        folder: target.folder,
+        name: target.name,
+        file: target.file,
+        asker: held.origin.asker.clone(),
+    }
+}

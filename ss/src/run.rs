@@ -1,0 +1,142 @@
+//! Starts a storage server and stops it in the right order.
+
+use crate::completions::Completions;
+use crate::config::Config;
+use crate::fetch::Fetches;
+use crate::heartbeat;
+use crate::identity::Identity;
+use crate::janitor;
+use crate::keyring::ServerKeyring;
+use crate::manager::Managers;
+use crate::node::{Node, Stop};
+use crate::partner::Partner;
+use crate::pool::Pool;
+use crate::registration::Registration;
+use crate::service::NodeService;
+use crate::serving::Serving;
+use crate::sessions::Sessions;
+use crate::wire;
+use bytes::Bytes;
+use net::{Credential, Reconnecting, Server, listen};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use types::message::member::{Leave, LeaveRequest, ReleaseLease};
+use types::message::{Method, purpose};
+use types::{Error, Result};
+
+/// How long the name manager may take to hand over before the server stops anyway.
+const LEAVE: Duration = Duration::from_secs(12);
+/// How long the release of the lease may take.
+const RELEASE: Duration = Duration::from_secs(2);
+/// Threads that wait for the disk.
+const DISK_THREADS: usize = 8;
+
+/// Runs a storage server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// `ALREADY_RUNNING` when its data or its address is in use; `USAGE`; what keeps it from registering and
+/// does not pass by itself.
+pub fn run(config: Config) -> Result<()> {
+    let primary = config.primary()?;
+    let secret = net::secret::read(&config.cluster_secret)?;
+    // Before anything else: two processes never share a data directory (R6).
+    let identity = Identity::open(&config.data, &config.name)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::from)?;
+    let ended = runtime.block_on(serve(config, primary, secret, identity));
+    runtime.shutdown_timeout(RELEASE);
+    ended
+}
+
+async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Identity) -> Result<()> {
+    let mut term = signal(SignalKind::terminate()).map_err(Error::from)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(Error::from)?;
+    let listener = listen(&config.listen, config.insecure_plaintext).await?;
+    let addr = config.advertise.clone().unwrap_or_else(|| listener.local_addr().to_string());
+    let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
+    let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
+    let managers = Managers { addrs: config.nm, credential, serving: serving.clone() };
+    let link = managers.connect(purpose::DATA, None);
+    let node = node(serving.clone(), &link, secret.clone())?;
+    tracing::info!(server = %config.name, %addr, "listening");
+
+    let (close, closed) = oneshot::channel::<()>();
+    let keyring = Arc::new(ServerKeyring { secret, serving });
+    let server = tokio::spawn(Server::run(listener, keyring, Arc::new(NodeService(node.clone())), async {
+        // Also when the sender is gone.
+        let _ = closed.await;
+    }));
+    let heartbeats = heartbeat::start(node.clone(), managers)?;
+    tokio::spawn(janitor::run(node.clone()));
+    let registration = Registration {
+        node: node.clone(),
+        link: link.clone(),
+        identity,
+        backup_of: primary,
+        addr,
+        replace_disk: config.replace_disk,
+    };
+    // Pinned here: it owns the lock of the data directory, which is the last thing to let go.
+    let life = registration.live();
+    tokio::pin!(life);
+    let ended = tokio::select! {
+        ended = &mut life => ended,
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+    };
+    if ended.is_ok() {
+        leave(&node, &link).await;
+    }
+    node.serving.stop();
+    release(&node, &link).await;
+    node.stop.stop();
+    // Whoever is gone needs no word.
+    let _ = close.send(());
+    let _ = server.await;
+    let _ = tokio::task::spawn_blocking(move || heartbeats.join()).await;
+    link.stop();
+    if let Some(store) = node.disk.get().cloned() {
+        tokio::task::spawn_blocking(move || store.close()).await.map_err(Error::internal)?;
+    }
+    ended
+}
+
+fn node(serving: Arc<Serving>, link: &Reconnecting, secret: Vec<u8>) -> Result<Arc<Node>> {
+    let stop = Stop::new();
+    Ok(Arc::new(Node {
+        disk: OnceLock::new(),
+        pool: Pool::new(DISK_THREADS)?,
+        sessions: Sessions::default(),
+        partner: Arc::new(Partner::start(serving.clone(), secret, stop.clone())),
+        fetches: Fetches::default(),
+        completions: Completions::start(link.clone(), serving.clone(), stop.clone()),
+        serving,
+        stop,
+    }))
+}
+
+/// Lets the name manager hand over first, if this server acts (R6).
+async fn leave(node: &Node, link: &Reconnecting) {
+    if node.serving.epoch().is_some() {
+        tracing::info!(server = %node.name(), "stopping: handing over first");
+        tell::<Leave>(node, link, LEAVE).await;
+    }
+}
+
+/// Gives the lease up, so that nobody has to wait until it has run out (R6).
+async fn release(node: &Node, link: &Reconnecting) {
+    if node.serving.incarnation() != 0 {
+        tell::<ReleaseLease>(node, link, RELEASE).await;
+    }
+}
+
+async fn tell<M: Method<Request = LeaveRequest>>(node: &Node, link: &Reconnecting, patience: Duration) {
+    let request = LeaveRequest { server: node.name().to_owned(), incarnation: node.serving.incarnation() };
+    let Some(connection) = link.current() else { return };
+    let told = timeout(patience, wire::call::<M>(&connection, &request, Bytes::new(), patience)).await;
+    if let Ok(Err(error)) = told {
+        tracing::warn!(%error, request = M::NAME, "the name manager did not answer");
+    }
+}

@@ -1,0 +1,438 @@
+//! What each record of the journal does to the index. The same code runs when a record is new and when it is
+//! replayed, and it looks at nothing but the record and the index: so a rebuilt index is the one that was.
+
+use std::collections::HashSet;
+
+use log::{Extent, Position};
+use prost::Message;
+use redb::ReadableTable;
+use types::ids::SessionId;
+use types::record::{Manifest, Record, Row, Subject};
+use types::{Code, Error, Result};
+
+use super::change::{AdvanceRecord, Change, ChunkPlace, ContentRecord, session_of};
+use super::entry::{ChunkEntry, ContentEntry, State, extent_of, u64_at};
+use super::index::{Cursors, Tables, meta, with_number};
+use super::trouble::index_error;
+
+/// A record that stands in the journal.
+pub(crate) struct Staged {
+    pub position: Position,
+    /// Length of its payload, in bytes.
+    pub payload: u32,
+    pub change: Change,
+}
+
+/// What a record came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// It did what it says.
+    Done,
+    /// A row, and whether it was news.
+    Row { newer: bool },
+    /// It contradicts what is there, and did nothing.
+    Refused(Error),
+}
+
+/// What became of a content.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ContentEffect {
+    /// The record of this place in the batch holds it now.
+    Stored(usize, State),
+    /// Only its state is another.
+    State(State),
+    /// It is gone.
+    Gone,
+}
+
+/// What a batch came to, besides the index.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// One for each record of the batch.
+    pub outcomes: Vec<Outcome>,
+    /// Room that nothing names any more.
+    pub freed: Vec<Extent>,
+    /// In order.
+    pub contents: Vec<(SessionId, ContentEffect)>,
+    /// Places in the batch of rows that were news, in order.
+    pub rows: Vec<usize>,
+    /// The cursors, if they changed.
+    pub cursors: Option<Cursors>,
+}
+
+/// Applies a batch; everything before `upto` is in the index then. A batch never ends between a content's
+/// Places records and the content.
+pub(crate) fn apply(t: &mut Tables<'_>, batch: &[Staged], upto: Position) -> Result<Effects> {
+    let mut effects = Effects::default();
+    for at in 0..batch.len() {
+        let outcome = apply_one(t, &mut effects, batch, at)?;
+        effects.outcomes.push(outcome);
+    }
+    t.meta.insert(meta::UPTO, upto.0).map_err(index_error)?;
+    Ok(effects)
+}
+
+fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: usize) -> Result<Outcome> {
+    match &batch[at].change {
+        Change::Content { record, fetched, .. } => content(t, effects, batch, at, record, *fetched),
+        Change::Unprepared(record) => {
+            let session = session_of(&record.session)?;
+            if let Some(entry) = get_content(t, session)?
+                && entry.state == State::Prepared
+            {
+                set_state(t, effects, session, entry, State::Open)?;
+            }
+            Ok(Outcome::Done)
+        }
+        Change::Dropped(record) => {
+            let session = session_of(&record.session)?;
+            match get_content(t, session)? {
+                None => {}
+                Some(entry) if entry.state == State::Kept => return Ok(Outcome::Refused(is_kept(session))),
+                Some(_) => {
+                    remove_content(t, effects, session)?;
+                    effects.contents.push((session, ContentEffect::Gone));
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        Change::Row(record) => match &record.row {
+            Some(row) => apply_row(t, effects, at, row),
+            None => Ok(Outcome::Row { newer: false }),
+        },
+        Change::Advance(record) => advance(t, effects, record),
+        Change::FeedReset(record) => {
+            let cursors = Cursors { generation: record.generation, ..Cursors::default() };
+            set_cursors(t, effects, cursors)?;
+            Ok(Outcome::Done)
+        }
+        Change::Places(_) => Ok(Outcome::Done),
+    }
+}
+
+fn is_kept(session: SessionId) -> Error {
+    Error::new(
+        Code::Locked,
+        format_args!("the content {session} belongs to a kept version"),
+        "only what no version names can be dropped",
+    )
+}
+
+/// Places of the record at `at`: those in the Places records before it, and its own.
+fn places<'a>(batch: &'a [Staged], at: usize, record: &'a ContentRecord) -> Result<Vec<&'a ChunkPlace>> {
+    let lost = || Error::internal("the places of a content do not stand before it");
+    let first = at.checked_sub(record.parts as usize).ok_or_else(lost)?;
+    let mut all = Vec::with_capacity(record.places.len());
+    for (part, staged) in batch[first..at].iter().enumerate() {
+        match &staged.change {
+            Change::Places(p) if p.session == record.session && p.part as usize == part => {
+                all.extend(&p.places)
+            }
+            _ => return Err(lost()),
+        }
+    }
+    all.extend(&record.places);
+    Ok(all)
+}
+
+fn content(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    batch: &[Staged],
+    at: usize,
+    record: &ContentRecord,
+    fetched: bool,
+) -> Result<Outcome> {
+    let session = session_of(&record.session)?;
+    let present = get_content(t, session)?;
+    let Some(manifest) = &record.manifest else {
+        return Ok(match present {
+            Some(entry) => {
+                prepared_again(t, effects, session, entry)?;
+                Outcome::Done
+            }
+            None => Outcome::Refused(Error::new(
+                Code::NoSuchSession,
+                format_args!("the session {session} is not held here"),
+                "send its content again",
+            )),
+        });
+    };
+    let places = places(batch, at, record)?;
+    let here = (batch[at].position, batch[at].payload - batch[at].change.tail().len() as u32);
+    let stored = |state| -> Result<ContentEntry> {
+        Ok(ContentEntry {
+            state,
+            position: batch[at].position,
+            payload: batch[at].payload,
+            size: manifest.size,
+            digest_kind: manifest.digest_kind as u8,
+            sha256: digest_of(&manifest.sha256)?,
+        })
+    };
+    match present {
+        Some(entry) if entry.is(manifest) => {
+            if fetched {
+                put_places(t, effects, &places, here, true)?;
+                put_content(t, session, &stored(State::Kept)?)?;
+                effects.contents.push((session, ContentEffect::Stored(at, State::Kept)));
+            } else {
+                effects.freed.extend(places.iter().filter_map(|p| extent_of(p)));
+                prepared_again(t, effects, session, entry)?;
+            }
+            return Ok(Outcome::Done);
+        }
+        Some(ContentEntry { state: State::Prepared | State::Kept, .. }) => {
+            effects.freed.extend(places.iter().filter_map(|p| extent_of(p)));
+            return Ok(Outcome::Refused(Error::new(
+                Code::KeyReused,
+                format_args!("the session {session} holds another content"),
+                "use a new session for other content",
+            )));
+        }
+        _ => {}
+    }
+    if let Some(missing) = missing_chunk(t, manifest, &places)? {
+        effects.freed.extend(places.iter().filter_map(|p| extent_of(p)));
+        return Ok(Outcome::Refused(missing));
+    }
+    if present.is_some() {
+        // References of the new content first, lest a chunk that both have be given up.
+        let before = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+        put_places(t, effects, &places, here, fetched)?;
+        refer(t, session, manifest)?;
+        release(t, effects, &before.unwrap_or_default())?;
+    } else {
+        put_places(t, effects, &places, here, fetched)?;
+        refer(t, session, manifest)?;
+    }
+    let state = if fetched { State::Kept } else { State::Prepared };
+    put_content(t, session, &stored(state)?)?;
+    effects.contents.push((session, ContentEffect::Stored(at, state)));
+    Ok(Outcome::Done)
+}
+
+/// A prepared mark for what is held already.
+fn prepared_again(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    session: SessionId,
+    entry: ContentEntry,
+) -> Result<()> {
+    match entry.state {
+        State::Kept | State::Prepared => Ok(()),
+        State::Open | State::Loose => set_state(t, effects, session, entry, State::Prepared),
+    }
+}
+
+/// The first chunk of the manifest that neither came along nor is here.
+fn missing_chunk(t: &Tables<'_>, manifest: &Manifest, places: &[&ChunkPlace]) -> Result<Option<Error>> {
+    let came: HashSet<&[u8]> = places.iter().map(|p| &p.sha256[..]).collect();
+    for chunk in manifest.chunks.iter().filter(|c| !came.contains(&c.sha256[..])) {
+        if t.chunks.get(&digest_of(&chunk.sha256)?).map_err(index_error)?.is_none() {
+            let what = "a chunk that the content cites is not held here any more";
+            return Ok(Some(Error::new(Code::NoSuchSession, what, "send the content again")));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes up the chunks that came along. What is here already stays, and the new copy is free again (R16),
+/// unless the copy is to `replace` what is here (it came from the partner, perhaps for a repair).
+fn put_places(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    places: &[&ChunkPlace],
+    here: (Position, u32),
+    replace: bool,
+) -> Result<()> {
+    for place in places {
+        let sha256 = digest_of(&place.sha256)?;
+        let present = get_chunk(t, &sha256)?;
+        if present.is_some() && !replace {
+            effects.freed.extend(extent_of(place));
+            continue;
+        }
+        let mut entry = ChunkEntry::placed(place, here);
+        if let Some(present) = present {
+            effects.freed.extend(present.extent());
+            entry.refs = present.refs;
+        }
+        t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+    }
+    Ok(())
+}
+
+/// Counts a content's references to its chunks.
+fn refer(t: &mut Tables<'_>, session: SessionId, manifest: &Manifest) -> Result<()> {
+    if manifest.chunks.is_empty() {
+        return Ok(());
+    }
+    let mut digests = Vec::with_capacity(manifest.chunks.len() * 32);
+    for chunk in &manifest.chunks {
+        let sha256 = digest_of(&chunk.sha256)?;
+        let mut entry = get_chunk(t, &sha256)?.ok_or_else(|| Error::internal("a chunk without a place"))?;
+        entry.refs += 1;
+        t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+        digests.extend_from_slice(&sha256);
+    }
+    t.content_chunks.insert(&session.0, &digests[..]).map_err(index_error)?;
+    Ok(())
+}
+
+/// Takes references back; chunks without any are gone.
+fn release(t: &mut Tables<'_>, effects: &mut Effects, digests: &[u8]) -> Result<()> {
+    for digest in digests.chunks_exact(32) {
+        let sha256 = digest_of(digest)?;
+        let Some(mut entry) = get_chunk(t, &sha256)? else { continue };
+        entry.refs = entry.refs.saturating_sub(1);
+        if entry.refs == 0 {
+            effects.freed.extend(entry.extent());
+            t.chunks.remove(&sha256).map_err(index_error)?;
+        } else {
+            t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_content(t: &mut Tables<'_>, effects: &mut Effects, session: SessionId) -> Result<()> {
+    t.contents.remove(&session.0).map_err(index_error)?;
+    t.pending.remove(&session.0).map_err(index_error)?;
+    let digests = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+    release(t, effects, &digests.unwrap_or_default())
+}
+
+fn apply_row(t: &mut Tables<'_>, effects: &mut Effects, at: usize, row: &Row) -> Result<Outcome> {
+    let newer = match &row.subject {
+        Some(Subject::Record(record)) => apply_record(t, effects, row.seq, record)?,
+        Some(Subject::User(user)) => {
+            let known = t.users.get(user.name.as_str()).map_err(index_error)?.map(|v| number_of(v.value()));
+            let newer = known.is_none_or(|seq| seq < row.seq);
+            if newer {
+                t.users.insert(user.name.as_str(), &with_number(row.seq, user)[..]).map_err(index_error)?;
+            }
+            newer
+        }
+        Some(Subject::Pair(pair)) => {
+            let known = t.pairs.get(pair.id).map_err(index_error)?.map(|v| number_of(v.value()));
+            let newer = known.is_none_or(|seq| seq < row.seq);
+            if newer {
+                t.pairs.insert(pair.id, &with_number(row.seq, pair)[..]).map_err(index_error)?;
+            }
+            newer
+        }
+        None => false,
+    };
+    if newer {
+        effects.rows.push(at);
+    }
+    Ok(Outcome::Row { newer })
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    if bytes.len() < 8 { 0 } else { u64_at(bytes, 0) }
+}
+
+fn apply_record(t: &mut Tables<'_>, effects: &mut Effects, seq: u64, record: &Record) -> Result<bool> {
+    let old = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
+    let old = old.transpose().map_err(index_error)?.unwrap_or_default();
+    if old.id != 0 && old.seq >= seq {
+        return Ok(false);
+    }
+    let before: HashSet<&[u8]> = old.versions.iter().map(|v| &v.session[..]).collect();
+    for version in &record.versions {
+        let Ok(session) = version.session_id() else { continue };
+        let was_pending = t.pending.get(&session.0).map_err(index_error)?.is_some();
+        if (was_pending || !before.contains(&session.0[..]))
+            && let Some(entry) = get_content(t, session)?
+            && entry.state != State::Kept
+        {
+            set_state(t, effects, session, entry, State::Kept)?;
+        }
+    }
+    let after: HashSet<&[u8]> = record.versions.iter().map(|v| &v.session[..]).collect();
+    for version in old.versions.iter().filter(|v| !after.contains(&v.session[..])) {
+        if let Ok(session) = version.session_id()
+            && let Some(entry) = get_content(t, session)?
+            && entry.state == State::Kept
+        {
+            set_state(t, effects, session, entry, State::Loose)?;
+        }
+    }
+    t.records.insert(record.id, &record.encode_to_vec()[..]).map_err(index_error)?;
+    Ok(true)
+}
+
+fn advance(t: &mut Tables<'_>, effects: &mut Effects, record: &AdvanceRecord) -> Result<Outcome> {
+    let mut cursors = get_cursors(t)?;
+    if cursors.generation != record.generation {
+        return Ok(Outcome::Refused(Error::new(
+            Code::Changed,
+            format_args!("the feeds are of generation {}, not {}", cursors.generation, record.generation),
+            "register again",
+        )));
+    }
+    let cursor = if record.feed == 0 { &mut cursors.control } else { &mut cursors.pair };
+    if *cursor < record.seq {
+        *cursor = record.seq;
+        set_cursors(t, effects, cursors)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn get_cursors(t: &Tables<'_>) -> Result<Cursors> {
+    let get = |key| Ok::<_, Error>(t.meta.get(key).map_err(index_error)?.map_or(0, |v| v.value()));
+    Ok(Cursors { generation: get(meta::GENERATION)?, control: get(meta::CONTROL)?, pair: get(meta::PAIR)? })
+}
+
+fn set_cursors(t: &mut Tables<'_>, effects: &mut Effects, cursors: Cursors) -> Result<()> {
+    let values = [
+        (meta::GENERATION, cursors.generation),
+        (meta::CONTROL, cursors.control),
+        (meta::PAIR, cursors.pair),
+    ];
+    for (key, value) in values {
+        t.meta.insert(key, value).map_err(index_error)?;
+    }
+    effects.cursors = Some(cursors);
+    Ok(())
+}
+
+fn get_content(t: &Tables<'_>, session: SessionId) -> Result<Option<ContentEntry>> {
+    let found = t.contents.get(&session.0).map_err(index_error)?;
+    found.map(|v| ContentEntry::decode(v.value())).transpose()
+}
+
+fn get_chunk(t: &Tables<'_>, sha256: &[u8; 32]) -> Result<Option<ChunkEntry>> {
+    let found = t.chunks.get(sha256).map_err(index_error)?;
+    found.map(|v| ChunkEntry::decode(v.value())).transpose()
+}
+
+/// Writes a content and sees that it is listed as pending iff it is.
+fn put_content(t: &mut Tables<'_>, session: SessionId, entry: &ContentEntry) -> Result<()> {
+    t.contents.insert(&session.0, &entry.encode()[..]).map_err(index_error)?;
+    match entry.state {
+        State::Prepared | State::Open => t.pending.insert(&session.0, ()).map_err(index_error)?.map(|_| ()),
+        State::Kept | State::Loose => t.pending.remove(&session.0).map_err(index_error)?.map(|_| ()),
+    };
+    Ok(())
+}
+
+fn set_state(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    session: SessionId,
+    mut entry: ContentEntry,
+    state: State,
+) -> Result<()> {
+    entry.state = state;
+    put_content(t, session, &entry)?;
+    effects.contents.push((session, ContentEffect::State(state)));
+    Ok(())
+}
+
+/// A digest as a key.
+pub(crate) fn digest_of(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(|_| Error::bad_request("a digest is 32 bytes"))
+}

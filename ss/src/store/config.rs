@@ -1,0 +1,48 @@
+//! What an owner chooses about its store.
+
+use log::{Bounds, EXTENT_FILE_BYTES};
+
+/// How a store uses its disk and memory.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Folder of the journal on the disk.
+    pub journal_folder: String,
+    /// Folder of the extents on the disk.
+    pub extents_folder: String,
+    /// Length of a journal segment, in bytes; a record, so also a manifest, must fit in one.
+    pub segment_bytes: u32,
+    /// Length of an extent file, in bytes.
+    pub extent_file_bytes: u32,
+    /// Fill journal segments ahead on a thread. `false` in simulations.
+    pub background_fill: bool,
+    /// Memory for recent records and contents, in bytes.
+    pub cache_bytes: usize,
+    /// Memory for pages of the index, in bytes.
+    pub index_cache_bytes: usize,
+    /// The index is made durable after this much journal, in bytes: what a start replays at the most.
+    pub index_commit_bytes: u64,
+    /// The same, in records.
+    pub index_commit_records: usize,
+    /// Room that contents leave free, in bytes, so that rows, cursors and the index still find some.
+    pub keep_free_bytes: u64,
+    /// Bounds of the queue before the journal.
+    pub bounds: Bounds,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            journal_folder: "journal".into(),
+            extents_folder: "extents".into(),
+            segment_bytes: 16 << 20,
+            extent_file_bytes: EXTENT_FILE_BYTES,
+            background_fill: true,
+            cache_bytes: 64 << 20,
+            index_cache_bytes: 32 << 20,
+            index_commit_bytes: 32 << 20,
+            index_commit_records: 50_000,
+            keep_free_bytes: 128 << 20,
+            bounds: Bounds::default(),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The index: what the journal says, ordered for looking up. A file of redb that can be deleted at any time;
+//! it holds nothing that the journal does not.
+//!
+//! Every batch is one transaction that is not durable by itself; now and then one is. The index remembers up
+//! to where it has followed the journal, and the next start replays what is behind that.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use log::{Extent, Position};
+use prost::Message;
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition, WriteTransaction,
+};
+use types::ids::SessionId;
+use types::record::{Pair, Record, User};
+use types::{Code, Error, Result};
+
+use super::entry::{ChunkEntry, ContentEntry, u64_at};
+use super::trouble::index_error;
+
+type Key16 = &'static [u8; 16];
+type Key32 = &'static [u8; 32];
+type Value = &'static [u8];
+
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+/// Session → [`ContentEntry`].
+const CONTENTS: TableDefinition<'static, Key16, Value> = TableDefinition::new("contents");
+/// Sessions that are prepared or open again.
+const PENDING: TableDefinition<'static, Key16, ()> = TableDefinition::new("pending");
+/// Session → digests of its chunks, 32 bytes each; only contents that have chunks.
+const CONTENT_CHUNKS: TableDefinition<'static, Key16, Value> = TableDefinition::new("content-chunks");
+/// SHA-256 → [`ChunkEntry`].
+const CHUNKS: TableDefinition<'static, Key32, Value> = TableDefinition::new("chunks");
+/// Inode → [`Record`].
+const RECORDS: TableDefinition<'static, u64, Value> = TableDefinition::new("records");
+/// Name → sequence number (8 bytes) and [`User`].
+const USERS: TableDefinition<'static, &'static str, Value> = TableDefinition::new("users");
+/// Number → sequence number (8 bytes) and [`Pair`].
+const PAIRS: TableDefinition<'static, u32, Value> = TableDefinition::new("pairs");
+
+/// What stands under `format`.
+const FORMAT: u64 = 1;
+
+/// Keys of the table `meta`.
+pub(super) mod meta {
+    pub const FORMAT: &str = "format";
+    pub const UPTO: &str = "upto";
+    pub const GENERATION: &str = "generation";
+    pub const CONTROL: &str = "control";
+    pub const PAIR: &str = "pair";
+}
+
+/// How far a store has applied its feeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursors {
+    /// The life of the feeds that the cursors count in.
+    pub generation: u64,
+    /// Control feed.
+    pub control: u64,
+    /// Feed of the server's pair.
+    pub pair: u64,
+}
+
+/// See the module's description. Readers are many, the writer is one.
+pub(crate) struct Index {
+    db: Database,
+}
+
+/// The tables of a write transaction.
+pub(crate) struct Tables<'t> {
+    pub meta: Table<'t, &'static str, u64>,
+    pub contents: Table<'t, Key16, Value>,
+    pub pending: Table<'t, Key16, ()>,
+    pub content_chunks: Table<'t, Key16, Value>,
+    pub chunks: Table<'t, Key32, Value>,
+    pub records: Table<'t, u64, Value>,
+    pub users: Table<'t, &'static str, Value>,
+    pub pairs: Table<'t, u32, Value>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(txn: &'t WriteTransaction) -> Result<Tables<'t>, redb::TableError> {
+        Ok(Tables {
+            meta: txn.open_table(META)?,
+            contents: txn.open_table(CONTENTS)?,
+            pending: txn.open_table(PENDING)?,
+            content_chunks: txn.open_table(CONTENT_CHUNKS)?,
+            chunks: txn.open_table(CHUNKS)?,
+            records: txn.open_table(RECORDS)?,
+            users: txn.open_table(USERS)?,
+            pairs: txn.open_table(PAIRS)?,
+        })
+    }
+}
+
+impl Index {
+    /// Opens `path`, or makes it. One that is broken or of another format is made anew.
+    pub fn open_file(path: &Path, cache_bytes: usize, fresh: bool) -> Result<Index> {
+        if fresh {
+            remove(path)?;
+        }
+        match Self::try_open(path, cache_bytes) {
+            Err(Unusable::Never(error)) => Err(error),
+            Err(Unusable::Replace(why)) => {
+                tracing::warn!(path = %path.display(), why, "the index is rebuilt from the journal");
+                remove(path)?;
+                Self::try_open(path, cache_bytes).map_err(|unusable| match unusable {
+                    Unusable::Never(error) => error,
+                    Unusable::Replace(why) => index_error(why),
+                })
+            }
+            Ok(index) => Ok(index),
+        }
+    }
+
+    fn try_open(path: &Path, cache_bytes: usize) -> Result<Index, Unusable> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|e| Unusable::Never(e.into()))?;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|e| Unusable::Never(e.into()))?;
+        Self::check(Database::builder().set_cache_size(cache_bytes).create_file(file))
+    }
+
+    /// An index on another medium than a file.
+    pub fn open_on(backend: impl StorageBackend, cache_bytes: usize) -> Result<Index> {
+        Self::check(Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)).map_err(
+            |e| match e {
+                Unusable::Never(error) => error,
+                Unusable::Replace(why) => index_error(why),
+            },
+        )
+    }
+
+    fn check(opened: Result<Database, DatabaseError>) -> Result<Index, Unusable> {
+        let db = opened.map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Unusable::Never(Error::new(
+                Code::AlreadyRunning,
+                "the index is open in another process",
+                "stop that one first",
+            )),
+            DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() != ErrorKind::InvalidData => {
+                Unusable::Never(e.into())
+            }
+            other => Unusable::Replace(other.to_string()),
+        })?;
+        let index = Index { db };
+        let broken = |error: Error| Unusable::Replace(error.message);
+        match index.meta(meta::FORMAT).map_err(broken)? {
+            Some(FORMAT) => Ok(index),
+            Some(other) => {
+                Err(Unusable::Replace(format!("it is in format {other}, this build reads {FORMAT}")))
+            }
+            None => {
+                let write = |t: &mut Tables<'_>| {
+                    t.meta.insert(meta::FORMAT, FORMAT).map_err(index_error)?;
+                    Ok(())
+                };
+                index.write(true, write).map_err(broken)?;
+                Ok(index)
+            }
+        }
+    }
+
+    /// Runs `change` in one transaction. With `durable`, it and all before it are durable afterwards. With an
+    /// error nothing has changed.
+    pub fn write<T>(&self, durable: bool, change: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let mut txn = self.db.begin_write().map_err(index_error)?;
+        // Quick repair notes what the next start would otherwise find out by reading the whole file.
+        txn.set_quick_repair(durable);
+        let durability = if durable { Durability::Immediate } else { Durability::None };
+        txn.set_durability(durability).map_err(index_error)?;
+        let mut tables = Tables::open(&txn).map_err(index_error)?;
+        let value = change(&mut tables)?;
+        drop(tables);
+        txn.commit().map_err(index_error)?;
+        Ok(value)
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<u64>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        match txn.open_table(META) {
+            Ok(table) => Ok(table.get(key).map_err(index_error)?.map(|v| v.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(index_error(error)),
+        }
+    }
+
+    /// Everything before this position of the journal is in the index.
+    pub fn upto(&self) -> Result<Position> {
+        Ok(Position(self.meta(meta::UPTO)?.unwrap_or_default()))
+    }
+
+    /// The cursors.
+    pub fn cursors(&self) -> Result<Cursors> {
+        Ok(Cursors {
+            generation: self.meta(meta::GENERATION)?.unwrap_or_default(),
+            control: self.meta(meta::CONTROL)?.unwrap_or_default(),
+            pair: self.meta(meta::PAIR)?.unwrap_or_default(),
+        })
+    }
+
+    /// A content.
+    pub fn content(&self, session: SessionId) -> Result<Option<ContentEntry>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CONTENTS).map_err(index_error)?;
+        let found = table.get(&session.0).map_err(index_error)?;
+        found.map(|v| ContentEntry::decode(v.value())).transpose()
+    }
+
+    /// Sessions of contents after `after`, in order.
+    pub fn contents_after(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<SessionId>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CONTENTS).map_err(index_error)?;
+        let from = after.as_ref().map_or(Unbounded, |s| Excluded(&s.0));
+        let rows = table.range::<&[u8; 16]>((from, Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| Ok(SessionId(*row.map_err(index_error)?.0.value()))).collect()
+    }
+
+    /// Sessions that are prepared or open again.
+    pub fn pending(&self) -> Result<Vec<SessionId>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(PENDING).map_err(index_error)?;
+        let rows = table.iter().map_err(index_error)?;
+        rows.map(|row| Ok(SessionId(*row.map_err(index_error)?.0.value()))).collect()
+    }
+
+    /// A chunk.
+    pub fn chunk(&self, sha256: &[u8; 32]) -> Result<Option<ChunkEntry>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CHUNKS).map_err(index_error)?;
+        let found = table.get(sha256).map_err(index_error)?;
+        found.map(|v| ChunkEntry::decode(v.value())).transpose()
+    }
+
+    /// All extents that chunks are in.
+    pub fn extents(&self) -> Result<Vec<Extent>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CHUNKS).map_err(index_error)?;
+        let mut extents = Vec::new();
+        for row in table.iter().map_err(index_error)? {
+            let row = row.map_err(index_error)?;
+            extents.extend(ChunkEntry::decode(row.1.value())?.extent());
+        }
+        Ok(extents)
+    }
+
+    /// A record.
+    pub fn record(&self, inode: u64) -> Result<Option<Record>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(RECORDS).map_err(index_error)?;
+        let found = table.get(inode).map_err(index_error)?;
+        found.map(|v| Record::decode(v.value()).map_err(index_error)).transpose()
+    }
+
+    /// Records with an id above `inode`, in order.
+    pub fn records_after(&self, inode: u64, limit: usize) -> Result<BTreeMap<u64, Record>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(RECORDS).map_err(index_error)?;
+        let rows = table.range::<u64>((Excluded(inode), Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| {
+            let row = row.map_err(index_error)?;
+            Ok((row.0.value(), Record::decode(row.1.value()).map_err(index_error)?))
+        })
+        .collect()
+    }
+
+    /// A user and the number of the row that told of it.
+    pub fn user(&self, name: &str) -> Result<Option<(u64, User)>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(USERS).map_err(index_error)?;
+        let found = table.get(name).map_err(index_error)?;
+        found.map(|v| numbered(v.value())).transpose()
+    }
+
+    /// A pair and the number of the row that told of it.
+    pub fn pair(&self, id: u32) -> Result<Option<(u64, Pair)>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(PAIRS).map_err(index_error)?;
+        let found = table.get(id).map_err(index_error)?;
+        found.map(|v| numbered(v.value())).transpose()
+    }
+}
+
+/// Why an index cannot be used.
+enum Unusable {
+    /// Nor could another one be here.
+    Never(Error),
+    /// A new one could.
+    Replace(String),
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e.into()),
+        // Durably: once the journal has grown past it, an index that comes back would be believed.
+        Ok(()) => match path.parent() {
+            Some(folder) => Ok(File::open(folder)?.sync_all()?),
+            None => Ok(()),
+        },
+    }
+}
+
+/// A sequence number with a message behind it.
+pub(super) fn with_number(seq: u64, message: &impl Message) -> Vec<u8> {
+    let mut out = seq.to_le_bytes().to_vec();
+    message.encode_raw(&mut out);
+    out
+}
+
+fn numbered<M: Message + Default>(bytes: &[u8]) -> Result<(u64, M)> {
+    let message = bytes.get(8..).ok_or_else(|| index_error("a control row is too short"))?;
+    Ok((u64_at(bytes, 0), M::decode(message).map_err(index_error)?))
+}

@@ -1,0 +1,147 @@
+//! Opening: the index is brought up to date with the journal, or rebuilt from it; then everything else follows
+//! from the index.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use log::{Disk, Entry, Extents, ExtentsConfig, Log, LogConfig, LogError, Position};
+use types::{Error, Result};
+
+use super::apply::{Staged, apply};
+use super::change::Change;
+use super::commit::Committing;
+use super::config::StoreConfig;
+use super::index::Index;
+use super::shared::Shared;
+use super::trouble::log_error;
+
+/// Records put into the index in one transaction of a replay.
+const REPLAY_RECORDS: usize = 4096;
+/// Bytes of journal put into the index in one transaction of a replay.
+const REPLAY_BYTES: usize = 16 << 20;
+
+/// Makes the index: as it is, or, with `true`, an empty one.
+pub(crate) type MakeIndex<'a> = &'a mut dyn FnMut(bool) -> Result<Index>;
+
+/// A store that is up to date and not being written yet.
+pub(crate) struct Opened {
+    pub shared: Arc<Shared>,
+    pub log: Log,
+    pub committing: Committing,
+}
+
+/// Opens the store on `disk`. With `spares`, the journal keeps files ready to grow into.
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    make: MakeIndex<'_>,
+    config: StoreConfig,
+    spares: bool,
+) -> Result<Opened> {
+    let (index, log) = open_journal(&disk, make, &config, spares)?;
+    let settings =
+        ExtentsConfig { folder: config.extents_folder.clone(), file_bytes: config.extent_file_bytes };
+    let extents = Extents::open_with(disk.clone(), settings, index.extents()?).map_err(log_error)?;
+    let shared = Arc::new(Shared::new(disk, index, log.reader(), Arc::new(extents), config)?);
+    let committing = Committing::new(shared.clone(), log.end());
+    committing.note_end(&log);
+    Ok(Opened { shared, log, committing })
+}
+
+fn open_journal(
+    disk: &Arc<dyn Disk>,
+    make: MakeIndex<'_>,
+    config: &StoreConfig,
+    spares: bool,
+) -> Result<(Index, Log)> {
+    let index = make(false)?;
+    let upto = index.upto()?;
+    match replay(disk, &index, config, upto, spares) {
+        Ok(log) => return Ok((index, log)),
+        // The journal ends before what the index has seen, or is another one: the index is not believed.
+        Err(Failed::Log(LogError::Damaged { .. })) if upto != Position::default() => {
+            tracing::warn!(%upto, "the index does not fit the journal; it is rebuilt");
+        }
+        Err(failed) => return Err(failed.into()),
+    }
+    drop(index);
+    let index = make(true)?;
+    let log = replay(disk, &index, config, Position::default(), spares)?;
+    Ok((index, log))
+}
+
+enum Failed {
+    Log(LogError),
+    Owner(Error),
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Error {
+        match failed {
+            Failed::Log(error) => log_error(error),
+            Failed::Owner(error) => error,
+        }
+    }
+}
+
+/// Puts what stands in the journal from `from` on into the index.
+fn replay(
+    disk: &Arc<dyn Disk>,
+    index: &Index,
+    config: &StoreConfig,
+    from: Position,
+    spares: bool,
+) -> Result<Log, Failed> {
+    let settings = LogConfig {
+        folder: config.journal_folder.clone(),
+        segment_bytes: config.segment_bytes,
+        spare_segments: usize::from(spares),
+        background_fill: config.background_fill && spares,
+    };
+    let mut replay = Replay { index, batch: Vec::new(), bytes: 0, failed: None };
+    let opened = Log::open(disk.clone(), settings, from, &mut |entry| replay.take(entry));
+    let log = match (opened, replay.failed.take()) {
+        (_, Some(error)) => return Err(Failed::Owner(error)),
+        (Err(error), None) => return Err(Failed::Log(error)),
+        (Ok(log), None) => log,
+    };
+    if from != log.end() {
+        // What is replayed is durable, so the index may be too.
+        replay.flush(log.end(), true).map_err(Failed::Owner)?;
+    }
+    Ok(log)
+}
+
+struct Replay<'a> {
+    index: &'a Index,
+    batch: Vec<Staged>,
+    bytes: usize,
+    failed: Option<Error>,
+}
+
+impl Replay<'_> {
+    fn take(&mut self, entry: Entry<'_>) -> Result<(), LogError> {
+        self.add(entry).map_err(|error| {
+            let text = error.to_string();
+            self.failed = Some(error);
+            LogError::Owner(text)
+        })
+    }
+
+    fn add(&mut self, entry: Entry<'_>) -> Result<()> {
+        let between = !matches!(self.batch.last(), Some(Staged { change: Change::Places(_), .. }));
+        if between && (self.batch.len() >= REPLAY_RECORDS || self.bytes >= REPLAY_BYTES) {
+            self.flush(entry.position, false)?;
+        }
+        let change = Change::decode(entry.kind, Bytes::copy_from_slice(entry.payload))?;
+        self.bytes += entry.payload.len();
+        self.batch.push(Staged { position: entry.position, payload: entry.payload.len() as u32, change });
+        Ok(())
+    }
+
+    fn flush(&mut self, upto: Position, durable: bool) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        // What it frees was never taken: the extents are opened with what the index names in the end.
+        self.index.write(durable, |tables| apply(tables, &batch, upto)).map(|_| ())
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading: by manifest, with the CRC-64 of every block that is touched, and against SHA-256 for the scrubber.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use types::content::{crc64, of_chunks, sha256};
+use types::ids::{DigestKind, SessionId};
+use types::limits::{BLOCK, CHUNK};
+use types::record::{ChunkRef, Manifest};
+use types::{Code, Error, Result};
+
+use super::apply::digest_of;
+use super::entry::Location;
+use super::shared::Shared;
+use super::trouble::{damaged, log_error};
+
+/// Compares blocks with their CRC-64s; `bytes` begin at a block.
+///
+/// # Errors
+/// `Damaged`, naming what `place` says.
+pub(crate) fn check_blocks(bytes: &[u8], crcs: &[u64], place: impl Fn() -> String) -> Result<()> {
+    let mut blocks = bytes.chunks(BLOCK).zip(crcs).enumerate();
+    match blocks.find(|(_, (block, crc))| crc64(block) != **crc) {
+        Some((block, _)) => {
+            Err(damaged(format_args!("block {block} of what was read in {} does not check", place())))
+        }
+        None if bytes.len().div_ceil(BLOCK) > crcs.len() => {
+            Err(damaged(format_args!("{} has fewer checksums than blocks", place())))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Shared {
+    /// Bytes of a content: at most `len` from `offset` on, and their CRC-64.
+    pub(crate) fn read(&self, manifest: &Manifest, offset: u64, len: u32) -> Result<(Bytes, u64)> {
+        let end = manifest.size.min(offset.saturating_add(len.into()));
+        if offset >= end {
+            return Ok((Bytes::new(), crc64(&[])));
+        }
+        if manifest.is_inline() {
+            let short = || damaged("an inline content is shorter than its manifest says");
+            let range = offset as usize..end as usize;
+            let bytes = if range.end <= manifest.inline.len() {
+                manifest.inline.slice(range)
+            } else {
+                return Err(short());
+            };
+            let crc = crc64(&bytes);
+            if bytes.len() as u64 == manifest.size && crc != manifest.crc64 {
+                return Err(damaged("an inline content does not have its CRC-64"));
+            }
+            return Ok((bytes, crc));
+        }
+        let (mut index, mut start) = first_chunk(manifest, offset);
+        let (mut at, mut out) = (offset, Vec::new());
+        while at < end {
+            let chunk = manifest
+                .chunks
+                .get(index)
+                .ok_or_else(|| damaged("a manifest is shorter than its content"))?;
+            let (from, to) = ((at - start) as usize, (end - start).min(chunk.len.into()) as usize);
+            let part = self.read_chunk(chunk, from, to)?;
+            at = start + to as u64;
+            if at == end && out.is_empty() {
+                let crc = crc64(&part);
+                return Ok((part, crc));
+            }
+            out.extend_from_slice(&part);
+            start += u64::from(chunk.len);
+            index += 1;
+        }
+        let crc = crc64(&out);
+        Ok((Bytes::from(out), crc))
+    }
+
+    /// Bytes `from..to` of a chunk.
+    fn read_chunk(&self, chunk: &ChunkRef, from: usize, to: usize) -> Result<Bytes> {
+        let sha256 = digest_of(&chunk.sha256)?;
+        // Room that is given back is not used again before those who found it in the index have read.
+        let _pin = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = self.index.chunk(&sha256)?.ok_or_else(|| {
+            Error::new(
+                Code::NoSuchVersion,
+                "the bytes of this version are not held here any more",
+                "list the versions that are kept with `pairfs versions`",
+            )
+        })?;
+        if entry.len != chunk.len {
+            return Err(damaged("a chunk does not have the length that the manifest says"));
+        }
+        let start = from / BLOCK * BLOCK;
+        let len = to.next_multiple_of(BLOCK).min(entry.len as usize) - start;
+        let _clock = self.health.operation();
+        let bytes = match entry.location {
+            Location::Extent(extent) => {
+                let mut bytes = vec![0; len];
+                self.extents.read_at(&extent, start as u32, &mut bytes).map_err(log_error)?;
+                Bytes::from(bytes)
+            }
+            Location::Journal { position, skip } => {
+                self.reader.read_range(position, skip as usize + start, len).map_err(log_error)?
+            }
+        };
+        let crcs = entry.crcs.get(start / BLOCK..).unwrap_or_default();
+        check_blocks(&bytes, crcs, || self.place_name(entry.location))?;
+        Ok(bytes.slice(from - start..to - start))
+    }
+
+    fn place_name(&self, location: Location) -> String {
+        match location {
+            Location::Extent(e) => {
+                format!("{}/{:08} at byte {}", self.config.extents_folder, e.file, e.offset)
+            }
+            Location::Journal { position, .. } => format!("{} at {position}", self.config.journal_folder),
+        }
+    }
+
+    /// Compares every byte of a content with its SHA-256, from the disk. The inner error says what is wrong.
+    pub(crate) fn verify(&self, session: SessionId) -> Result<Result<(), String>> {
+        let Some(entry) = self.index.content(session)? else {
+            return Ok(Err("it is not held".into()));
+        };
+        match self.load(session, &entry).and_then(|held| self.verify_content(&held.manifest)) {
+            Ok(()) => Ok(Ok(())),
+            Err(e) if matches!(e.code, Code::Damaged | Code::NoSuchVersion) => Ok(Err(e.message)),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn verify_content(&self, manifest: &Manifest) -> Result<()> {
+        if manifest.is_inline() {
+            let right = manifest.inline.len() as u64 == manifest.size
+                && sha256(&manifest.inline)[..] == manifest.sha256[..];
+            return if right { Ok(()) } else { Err(damaged("the content does not have its SHA-256")) };
+        }
+        let mut digests = Vec::with_capacity(manifest.chunks.len());
+        for (number, chunk) in manifest.chunks.iter().enumerate() {
+            let bytes = self.read_chunk(chunk, 0, chunk.len as usize)?;
+            let digest = sha256(&bytes);
+            if digest[..] != chunk.sha256[..] {
+                return Err(damaged(format_args!("chunk {number} does not have its SHA-256")));
+            }
+            digests.push(digest);
+        }
+        let size: u64 = manifest.chunks.iter().map(|c| u64::from(c.len)).sum();
+        let tree = manifest.digest_kind != DigestKind::Cuts as u32;
+        if size != manifest.size || (tree && of_chunks(&digests).sha256[..] != manifest.sha256[..]) {
+            return Err(damaged("the manifest does not have its digest"));
+        }
+        Ok(())
+    }
+}
+
+/// The chunk that holds a byte, and where that chunk begins.
+fn first_chunk(manifest: &Manifest, offset: u64) -> (usize, u64) {
+    if manifest.digest_kind != DigestKind::Cuts as u32 {
+        let index = offset / CHUNK as u64;
+        return (index as usize, index * CHUNK as u64);
+    }
+    let mut start = 0;
+    for (index, chunk) in manifest.chunks.iter().enumerate() {
+        if offset < start + u64::from(chunk.len) {
+            return (index, start);
+        }
+        start += u64::from(chunk.len);
+    }
+    (manifest.chunks.len(), start)
+}

@@ -1,0 +1,6 @@
+//! The store on a simulated disk, with an index that loses what it did not sync.
+
+mod contents;
+mod crash;
+mod rows;
+mod support;

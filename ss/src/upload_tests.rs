@@ -1,0 +1,122 @@
+//! Uploads against a real store in a temporary folder, without any other server.
+
+use crate::completions::Completions;
+use crate::fetch::Fetches;
+use crate::manager::Managers;
+use crate::node::{Node, Stop};
+use crate::partner::Partner;
+use crate::pool::Pool;
+use crate::serving::Serving;
+use crate::sessions::Sessions;
+use crate::store::{Store, StoreConfig};
+use crate::upload::Upload;
+use bytes::Bytes;
+use log::RealDisk;
+use net::Credential;
+use net::clock::boottime;
+use ss_core::session::WriteSession;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tempfile::TempDir;
+use types::Code;
+use types::content::{Digester, block_crcs, crc64};
+use types::ids::SessionId;
+use types::limits::{CHUNK, PIECE};
+use types::message::purpose;
+use types::message::store::Target;
+
+fn node() -> (Arc<Node>, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = Arc::new(Serving::new("ss1", None));
+    let credential = Credential::Node { name: "ss1".into(), secret: vec![7; 32] };
+    let managers = Managers { addrs: vec![], credential, serving: serving.clone() };
+    let link = managers.connect(purpose::DATA, None);
+    let stop = Stop::new();
+    let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
+    let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
+    let store = Store::open(disk, dir.path(), config).unwrap();
+    let node = Node {
+        disk: OnceLock::from(store),
+        pool: Pool::new(2).unwrap(),
+        sessions: Sessions::default(),
+        partner: Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone())),
+        fetches: Fetches::default(),
+        completions: Completions::start(link, serving.clone(), stop.clone()),
+        serving,
+        stop,
+    };
+    (Arc::new(node), dir)
+}
+
+fn upload(node: &Node) -> Arc<Upload> {
+    let target = Target { pair: 1, folder: 5, name: "a".into(), file: 0 };
+    let open = || WriteSession::open(boottime(), "ann", target, Duration::from_secs(60));
+    node.sessions.get_or_open(SessionId::from_random([9; 16]), None, open).unwrap()
+}
+
+fn content(len: usize) -> Bytes {
+    (0..len).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_overtake_each_other_become_the_file_that_was_sent() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let bytes = content(CHUNK + 3 * PIECE + 17);
+    let mut sends = tokio::task::JoinSet::new();
+    let offsets: Vec<usize> = (0..bytes.len()).step_by(PIECE).collect();
+    for offset in offsets.into_iter().rev() {
+        let piece = bytes.slice(offset..bytes.len().min(offset + PIECE));
+        let (node, upload) = (node.clone(), upload.clone());
+        sends.spawn(async move { upload.piece(&node, offset as u64, block_crcs(&piece), piece).await });
+    }
+    while let Some(sent) = sends.join_next().await {
+        sent.unwrap().unwrap();
+    }
+    let (store, size) = (node.store().unwrap().clone(), bytes.len() as u64);
+    let whole = crc64(&bytes);
+    let made = node.pool.run(move || upload.finish(&store, size, whole, &[])).await.unwrap();
+    let mut digester = Digester::default();
+    digester.update(&bytes);
+    assert_eq!(made.manifest().digest().unwrap(), digester.finish());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_changed_on_the_way_is_refused_and_can_be_sent_again() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let piece = content(PIECE);
+    let wrong = vec![1; block_crcs(&piece).len()];
+    assert!(upload.piece(&node, 0, wrong, piece.clone()).await.is_err());
+    assert_eq!(upload.progress().held, 0);
+    let sent = upload.piece(&node, 0, block_crcs(&piece), piece.clone()).await.unwrap();
+    assert_eq!(sent.held, PIECE as u64);
+    let again = upload.piece(&node, 0, block_crcs(&piece), piece).await.unwrap();
+    assert_eq!(again.held, PIECE as u64, "sent twice, held once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_before_all_bytes_are_here_says_so_and_leaves_the_upload_as_it_is() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let piece = content(1000);
+    upload.piece(&node, 0, block_crcs(&piece), piece.clone()).await.unwrap();
+    let (ended, store) = (upload.clone(), node.store().unwrap().clone());
+    let early = node.pool.run(move || ended.finish(&store, 2000, 0, &[])).await;
+    assert_eq!(early.err().unwrap().code, Code::NoSuchSession);
+    let (ended, store) = (upload.clone(), node.store().unwrap().clone());
+    let whole = crc64(&piece);
+    assert!(node.pool.run(move || ended.finish(&store, 1000, whole, &[])).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_given_up_gives_its_memory_and_its_place_back() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let before = node.sessions.budget.available_permits();
+    let piece = content(PIECE);
+    upload.piece(&node, 0, block_crcs(&piece), piece).await.unwrap();
+    node.forget(&upload).await;
+    assert!(node.sessions.get(upload.id).is_none() && upload.is_over());
+    assert_eq!(node.sessions.budget.available_permits(), before);
+}
