@@ -1,0 +1,176 @@
+//! What a user of the library asks.
+
+use crate::cluster;
+use crate::config::ClientConfig;
+use crate::core::{Core, client_id};
+use crate::fsck::{self, FsckOptions, Report};
+use crate::info::{self, Info};
+use crate::keys::Keys;
+use crate::list::Listing;
+use crate::lookup::Lookups;
+use crate::manager::Manager;
+use crate::namespace::{self, MoveOptions, RemoveOptions};
+use crate::read::{ReadOptions, Reader};
+use crate::servers::Servers;
+use crate::write::{self, Content, Receipt, WriteOptions};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use types::Result;
+use types::ids::RequestKey;
+use types::limits::CLIENT_TIMEOUT_MAX;
+use types::message::manager::{Placement, StatusReply};
+use types::record::{Event, Kind, Record};
+
+/// A client of one cluster, signed in as one user. Clones share its connections and caches; they are closed
+/// when the last clone and the last [`Reader`] go.
+///
+/// Every method waits for a lost server at most for the client's timeout and then fails with `UNAVAILABLE`,
+/// `NO_ACTING_MEMBER` or `TIMEOUT`; a change whose effect is not known fails with `OUTCOME_UNKNOWN`, and
+/// its message names the request key under which the same request is answered, not done twice. Dropping the
+/// future of a change leaves open whether it is done.
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.core.user)
+    }
+}
+
+impl Client {
+    /// Connects to the name manager and signs in. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `USAGE` without an address; `BAD_PROOF` or `NOT_SIGNED_IN` for a key that is not known; `UNAVAILABLE`
+    /// when no name manager answers within the timeout.
+    pub async fn connect(config: ClientConfig) -> Result<Client> {
+        let timeout = config.timeout.min(CLIENT_TIMEOUT_MAX);
+        let manager = Manager::start(&config)?;
+        let attached = manager.first(Instant::now() + timeout).await?;
+        let core = Core {
+            manager,
+            servers: Servers::default(),
+            lookups: Lookups::default(),
+            keys: Keys::new(client_id(&attached)),
+            user: attached.user,
+            timeout,
+        };
+        Ok(Client { core: Arc::new(core) })
+    }
+
+    /// The user this client is signed in as.
+    pub fn user(&self) -> &str {
+        &self.core.user
+    }
+
+    /// Makes an empty file.
+    ///
+    /// # Errors
+    /// `EXISTS`, `NOT_FOUND` (its folder), `BAD_PATH`, `DENIED`; see [`Client`].
+    pub async fn create(&self, path: &str, request_key: Option<RequestKey>) -> Result<Record> {
+        namespace::make(&self.core, path, Kind::File, false, request_key).await
+    }
+
+    /// Makes a folder; with `parents` also those above it, and it may exist.
+    ///
+    /// # Errors
+    /// As [`Client::create`].
+    pub async fn mkdir(&self, path: &str, parents: bool, request_key: Option<RequestKey>) -> Result<Record> {
+        namespace::make(&self.core, path, Kind::Folder, parents, request_key).await
+    }
+
+    /// Removes a file or folder, into the trash unless told otherwise.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `NOT_EMPTY`, `LOCKED` (an upload is open), `DENIED`; see [`Client`].
+    pub async fn remove(&self, path: &str, options: &RemoveOptions) -> Result<()> {
+        namespace::remove(&self.core, path, options).await
+    }
+
+    /// Moves a file or folder; gives it as it is after.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `EXISTS`, `DENIED`; see [`Client`].
+    pub async fn rename(&self, from: &str, to: &str, options: &MoveOptions) -> Result<Record> {
+        namespace::rename(&self.core, from, to, options).await
+    }
+
+    /// Everything about a file or folder.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; see [`Client`].
+    pub async fn info(&self, path: &str) -> Result<Info> {
+        info::info(&self.core, path).await
+    }
+
+    /// Lists a folder (or the one file of that path) in the order of [`crate::sort_name`], after that of
+    /// `after` if it is not empty.
+    ///
+    /// # Errors
+    /// `BAD_PATH`; the listing itself says the rest.
+    pub fn list(&self, path: &str, after: &str, limit: Option<u64>) -> Result<Listing> {
+        Listing::new(self.core.clone(), path, after, limit)
+    }
+
+    /// Begins to read a file.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `IS_A_FOLDER`, `NO_SUCH_VERSION`, `BAD_RANGE`, `ONLY_COPY_AWAY`, `DENIED`; see [`Client`].
+    pub async fn read(&self, path: &str, options: &ReadOptions) -> Result<Reader> {
+        Reader::open(self.core.clone(), path, options).await
+    }
+
+    /// Writes a content as one version. The file is made if there is none.
+    ///
+    /// # Errors
+    /// `CHANGED` (not the version asked for), `EXISTS` (with `create_only`), `NOT_FOUND` (its folder),
+    /// `QUOTA_REACHED`, `DISK_FULL`, `DENIED`; see [`Client`].
+    pub async fn write(&self, path: &str, content: Content, options: &WriteOptions) -> Result<Receipt> {
+        write::write(&self.core, path, content, options).await
+    }
+
+    /// Servers, pairs and name managers.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub async fn status(&self) -> Result<StatusReply> {
+        cluster::status(&self.core).await
+    }
+
+    /// What happened after event number `after`; waits up to `wait` if there is nothing yet. `limit` 0: a
+    /// page.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub async fn events(&self, after: u64, limit: u32, wait: Duration) -> Result<Vec<Event>> {
+        cluster::events(&self.core, after, limit, wait).await
+    }
+
+    /// Who acts in a pair now.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; see [`Client`].
+    pub async fn whereabouts(&self, pair: u32) -> Result<Placement> {
+        cluster::whereabouts(&self.core, pair).await
+    }
+
+    /// Hands a pair over to `to`, or to the member that does not act if `to` is empty.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; what keeps it from being done; see [`Client`].
+    pub async fn switchover(&self, pair: &str, to: &str) -> Result<Placement> {
+        cluster::switchover(&self.core, pair, to).await
+    }
+
+    /// Compares the index and both copies of everything.
+    ///
+    /// # Errors
+    /// See [`Client`]. What is found is no error but stands in the report.
+    pub async fn fsck(&self, options: &FsckOptions) -> Result<Report> {
+        fsck::fsck(&self.core, options).await
+    }
+}

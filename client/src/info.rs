@@ -1,0 +1,113 @@
+//! Everything about one file or folder.
+
+use crate::bounds::COPY_PROBE;
+use crate::core::{Core, parse};
+use crate::lookup::{Found, locate};
+use crate::read::holds;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use types::capability::right;
+use types::ids::VersionNumber;
+use types::message::manager::Placement;
+use types::message::store::Target;
+use types::path::Quoted;
+use types::record::{Record, Version, mark};
+use types::{Error, Result};
+
+/// Whether a member of the pair holds the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// Server name.
+    pub server: String,
+    /// Whether it says so: false also when it does not answer within a second.
+    pub held: bool,
+}
+
+/// What is known of a file or folder.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Its path.
+    pub path: String,
+    /// The name manager's record, with all kept versions.
+    pub record: Record,
+    /// Who acts in its pair; none for folders.
+    pub placement: Option<Placement>,
+    /// Who holds the head; empty for folders.
+    pub copies: Vec<Copy>,
+    /// A newer version is owed by a server that is away: the head is what could be served without it (R11).
+    pub behind: bool,
+}
+
+impl Info {
+    /// The head version.
+    pub fn head(&self) -> Option<&Version> {
+        self.record.head_version()
+    }
+
+    /// Versions that lost a race.
+    pub fn conflicts(&self) -> impl Iterator<Item = &Version> {
+        self.record.versions.iter().filter(|version| version.is(mark::CONFLICT))
+    }
+
+    /// Versions that only a server that is away holds.
+    pub fn owed(&self) -> impl Iterator<Item = &Version> {
+        self.record.versions.iter().filter(|version| version.is(mark::OWED))
+    }
+}
+
+/// Whether a version newer than the head is owed.
+pub(crate) fn is_behind(record: &Record) -> bool {
+    let head = record.head();
+    record.versions.iter().any(|version| version.is(mark::OWED) && newer(version, head))
+}
+
+fn newer(version: &Version, head: VersionNumber) -> bool {
+    head.is_none() || version.version() > head
+}
+
+pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
+    let name = parse(path)?;
+    let mut retry = core.retry();
+    let located = locate(&core.manager, &name, right::READ, false, &mut retry).await?;
+    let record = located.record.ok_or_else(|| Error::not_found(Quoted(path)))?;
+    if name.must_be_folder() && !record.is_folder() {
+        let what = format_args!("{} is no folder", Quoted(path));
+        return Err(Error::new(types::Code::NotAFolder, what, "leave the trailing '/' out"));
+    }
+    let mut copies = Vec::new();
+    if let (Some(placement), Some(capability), true) =
+        (&located.placement, located.capability, record.is_file())
+    {
+        let target =
+            Target { pair: placement.pair, folder: located.folder, name: located.name, file: record.id };
+        let found = Found { target, capability, empty: None };
+        let (found, head, deadline) = (&found, record.head(), Instant::now() + COPY_PROBE);
+        let asked = placement.members.iter().map(|member| async move {
+            let held =
+                !member.addr.is_empty() && holds(core, member, found, head, placement.epoch, deadline).await;
+            Copy { server: member.name.clone(), held }
+        });
+        copies = join_all(asked).await;
+    }
+    let behind = is_behind(&record);
+    Ok(Info { path: name.to_string(), record, placement: located.placement, copies, behind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_behind_only_while_something_newer_than_its_head_is_owed() {
+        let version = |number, marks| Version { epoch: 1, number, marks, ..Version::default() };
+        let mut record =
+            Record { versions: vec![version(1, 0), version(2, mark::OWED)], ..Record::default() };
+        record.set_head(VersionNumber { epoch: 1, number: 1 });
+        assert!(is_behind(&record));
+        record.versions[1].marks = mark::CONFLICT;
+        assert!(!is_behind(&record), "a conflict version is no newer head");
+        record.versions = vec![version(1, mark::OWED), version(2, 0)];
+        record.set_head(VersionNumber { epoch: 1, number: 2 });
+        assert!(!is_behind(&record));
+    }
+}

@@ -1,0 +1,230 @@
+//! Where a path leads: file, pair and capability, remembered for at most a second (R23). Never the head:
+//! what a file's content is, its acting member says each time.
+
+use crate::bounds::LOOKUPS_MAX;
+use crate::manager::Manager;
+use crate::retry::Retry;
+use prost::Message;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use types::capability::{Capability, SignedCapability, right};
+use types::limits::PLACEMENT_TTL;
+use types::message::manager::{Locate, LocateRequest, Located};
+use types::message::store::Target;
+use types::path::{PathName, Quoted};
+use types::record::{Kind, Version};
+use types::{Code, Error, Result};
+
+/// What is needed to ask a storage server for a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) target: Target,
+    pub(crate) capability: SignedCapability,
+    /// The head, if it was empty when it was looked up: a storage server may not have its row yet.
+    pub(crate) empty: Option<Version>,
+}
+
+/// Looked up just now or remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) found: Arc<Found>,
+    pub(crate) remembered: bool,
+}
+
+/// Remembers values for a second, boundedly: what is old goes first, then everything.
+struct Memory<K> {
+    entries: HashMap<K, (Instant, Arc<Found>)>,
+    max: usize,
+}
+
+impl<K: Eq + Hash> Memory<K> {
+    fn new(max: usize) -> Memory<K> {
+        Memory { entries: HashMap::new(), max }
+    }
+
+    fn get(&self, key: &K, now: Instant) -> Option<Arc<Found>> {
+        self.entries.get(key).filter(|(at, _)| is_young(*at, now)).map(|(_, found)| found.clone())
+    }
+
+    fn put(&mut self, key: K, found: Arc<Found>, now: Instant) {
+        if self.entries.len() >= self.max {
+            self.entries.retain(|_, (at, _)| is_young(*at, now));
+        }
+        if self.entries.len() >= self.max {
+            self.entries.clear();
+        }
+        self.entries.insert(key, (now, found));
+    }
+}
+
+fn is_young(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < PLACEMENT_TTL
+}
+
+/// Remembered lookups.
+pub(crate) struct Lookups {
+    /// Files, for reading.
+    files: Mutex<Memory<String>>,
+    /// Folders, for writing any name in them.
+    folders: Mutex<Memory<String>>,
+}
+
+impl Default for Lookups {
+    fn default() -> Lookups {
+        let memory = || Mutex::new(Memory::new(LOOKUPS_MAX));
+        Lookups { files: memory(), folders: memory() }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lookups {
+    /// Finds a file to read it. With `fresh` nothing remembered will do.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `IS_A_FOLDER`, `DENIED`; `UNAVAILABLE` at the deadline.
+    pub(crate) async fn for_reading(
+        &self,
+        manager: &Manager,
+        path: &PathName,
+        fresh: bool,
+        retry: &mut Retry,
+    ) -> Result<Lookup> {
+        let key = path.to_string();
+        if let Some(found) = locked(&self.files).get(&key, Instant::now()).filter(|_| !fresh) {
+            return Ok(Lookup { found, remembered: true });
+        }
+        // From before the question: what the answer says may be that old.
+        let asked = Instant::now();
+        let located = locate(manager, path, right::READ, false, retry).await?;
+        let file = located.record.as_ref().ok_or_else(|| Error::not_found(Quoted(&key)))?.id;
+        let found = Arc::new(read_located(path, located, file)?);
+        locked(&self.files).put(key, found.clone(), asked);
+        Ok(Lookup { found, remembered: false })
+    }
+
+    /// Finds where a file of this path is or would be, to write it. Another name of the same folder that
+    /// was looked up within a second will do, unless `fresh`.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when the folder is missing; `IS_A_FOLDER`, `NOT_A_FOLDER`, `DENIED`; `UNAVAILABLE` at
+    /// the deadline.
+    pub(crate) async fn for_writing(
+        &self,
+        manager: &Manager,
+        path: &PathName,
+        fresh: bool,
+        retry: &mut Retry,
+    ) -> Result<Lookup> {
+        let (folder, name) =
+            path.split_last().filter(|_| !path.must_be_folder()).ok_or_else(|| a_folder(path))?;
+        let key = folder.to_string();
+        if let Some(found) = locked(&self.folders).get(&key, Instant::now()).filter(|_| !fresh) {
+            let target = Target { name: name.to_owned(), ..found.target.clone() };
+            let found = Found { target, capability: found.capability.clone(), empty: None };
+            return Ok(Lookup { found: Arc::new(found), remembered: true });
+        }
+        let asked = Instant::now();
+        let located = locate(manager, path, right::WRITE, true, retry).await?;
+        let capability = located.capability.clone().unwrap_or_default();
+        let covers = Capability::decode(capability.body.clone()).map_err(Error::bad_request)?;
+        let found = Arc::new(read_located(path, located, covers.file)?);
+        if covers.file == 0 {
+            locked(&self.folders).put(key, found.clone(), asked);
+        }
+        Ok(Lookup { found, remembered: false })
+    }
+
+    /// Forgets what is remembered of a path and its folder: it was wrong.
+    pub(crate) fn forget(&self, path: &PathName) {
+        locked(&self.files).entries.remove(&path.to_string());
+        if let Some((folder, _)) = path.split_last() {
+            locked(&self.folders).entries.remove(&folder.to_string());
+        }
+    }
+
+    /// Forgets everything: a folder was moved or removed.
+    pub(crate) fn clear(&self) {
+        locked(&self.files).entries.clear();
+        locked(&self.folders).entries.clear();
+    }
+}
+
+/// Asks the name manager; what it says of the pair is learnt.
+pub(crate) async fn locate(
+    manager: &Manager,
+    path: &PathName,
+    rights: u32,
+    may_be_missing: bool,
+    retry: &mut Retry,
+) -> Result<Located> {
+    let request = || LocateRequest { path: path.to_string(), rights, may_be_missing };
+    let located = manager.call::<Locate>(request, retry).await?;
+    if let Some(placement) = &located.placement {
+        manager.places().learn(placement.clone());
+    }
+    Ok(located)
+}
+
+fn read_located(path: &PathName, located: Located, file: u64) -> Result<Found> {
+    if let Some(record) = &located.record {
+        match record.kind() {
+            Kind::File => {}
+            Kind::Folder => return Err(a_folder(path)),
+            _ => {
+                let what = format_args!("{} is a symbolic link", Quoted(&path.to_string()));
+                return Err(Error::new(Code::Unsupported, what, "use the path it points to"));
+            }
+        }
+    }
+    if path.must_be_folder() {
+        let what = format_args!("{} is a file", Quoted(&path.to_string()));
+        return Err(Error::new(Code::NotAFolder, what, "leave the trailing '/' out"));
+    }
+    let missing = |what| Error::bad_request(format_args!("the name manager named no {what}"));
+    let pair = located.placement.as_ref().ok_or_else(|| missing("pair"))?.pair;
+    let capability = located.capability.ok_or_else(|| missing("capability"))?;
+    let head = located.record.as_ref().and_then(|record| record.head_version());
+    let empty = head.filter(|head| head.is_empty()).cloned();
+    let target = Target { pair, folder: located.folder, name: located.name, file };
+    Ok(Found { target, capability, empty })
+}
+
+fn a_folder(path: &PathName) -> Error {
+    let what = format_args!("{} is a folder", Quoted(&path.to_string()));
+    Error::new(Code::IsAFolder, what, "give the path of a file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> Arc<Found> {
+        let target = Target { pair: 1, folder: 1, name: "a".into(), file: 17 };
+        Arc::new(Found { target, capability: SignedCapability::default(), empty: None })
+    }
+
+    #[test]
+    fn a_lookup_is_remembered_for_a_second_and_no_longer() {
+        let mut memory = Memory::new(4);
+        let start = Instant::now();
+        memory.put("/a", found(), start);
+        assert!(memory.get(&"/a", start + PLACEMENT_TTL / 2).is_some());
+        assert!(memory.get(&"/a", start + PLACEMENT_TTL).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_looked_up() {
+        let mut memory = Memory::new(4);
+        let start = Instant::now();
+        for name in 0..100 {
+            memory.put(name, found(), start);
+            assert!(memory.entries.len() <= 4);
+        }
+        assert!(memory.get(&99, start).is_some());
+    }
+}

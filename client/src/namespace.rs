@@ -1,0 +1,129 @@
+//! Changes of the namespace: made by the name manager alone, each under a request key.
+
+use crate::ask::ask;
+use crate::core::{Core, not_the_root, parse};
+use types::command::{Answer, Asker, Make, Move, Remove};
+use types::ids::RequestKey;
+use types::message::Method;
+use types::message::manager::{MakeEntry, MoveEntry, RemoveEntry};
+use types::record::{Kind, Record};
+use types::{Error, Result};
+
+/// How to remove.
+#[derive(Clone, Debug, Default)]
+pub struct RemoveOptions {
+    /// Also a folder that is not empty.
+    pub recursive: bool,
+    /// Past the trash.
+    pub now: bool,
+    /// Also with an upload open.
+    pub force: bool,
+    /// Repeats the request with this key.
+    pub request_key: Option<RequestKey>,
+}
+
+/// How to move.
+#[derive(Clone, Debug, Default)]
+pub struct MoveOptions {
+    /// Replace an existing file.
+    pub force: bool,
+    /// Repeats the request with this key.
+    pub request_key: Option<RequestKey>,
+}
+
+/// Asks for one change under one key until its outcome is known or the time is over.
+async fn change<M: Method<Reply = Answer>>(
+    core: &Core,
+    given: Option<RequestKey>,
+    ask: [u8; 32],
+    request: impl Fn(Asker) -> M::Request,
+) -> Result<Answer> {
+    let mut retry = core.retry();
+    let key = core.key(given, &mut retry).await?;
+    let answered = loop {
+        let answer = core.manager.change::<M>(request(key.asker(ask)), &retry).await;
+        match answer.and_then(Answer::into_result) {
+            Ok(answer) => break Ok(answer),
+            Err(error) => {
+                if let Err(error) = core.manager.pause(error, &mut retry).await {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    key.end(answered, &retry)
+}
+
+pub(crate) async fn make(
+    core: &Core,
+    path: &str,
+    kind: Kind,
+    parents: bool,
+    given: Option<RequestKey>,
+) -> Result<Record> {
+    let name = parse(path)?;
+    if name.is_root() && !(kind == Kind::Folder && parents) {
+        return Err(match kind {
+            Kind::Folder => Error::new(types::Code::Exists, "/ exists", "give another path"),
+            _ => not_the_root(path),
+        });
+    }
+    if kind == Kind::File && name.must_be_folder() {
+        let what = format_args!("{} is written as a folder", types::path::Quoted(path));
+        return Err(Error::new(types::Code::BadPath, what, "leave the trailing '/' out"));
+    }
+    let operation = if kind == Kind::Folder { "mkdir" } else { "create" };
+    let conditions: &[&str] = if parents { &["parents"] } else { &[] };
+    let make = |asker| Make {
+        asker: Some(asker),
+        path: name.to_string(),
+        kind: kind.into(),
+        parents,
+        ..Make::default()
+    };
+    let answer = change::<MakeEntry>(core, given, ask(operation, &[path], conditions, None), make).await?;
+    answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
+}
+
+pub(crate) async fn remove(core: &Core, path: &str, options: &RemoveOptions) -> Result<()> {
+    let name = parse(path)?;
+    if name.is_root() {
+        return Err(not_the_root(path));
+    }
+    let flags = [(options.recursive, "recursive"), (options.now, "now"), (options.force, "force")];
+    let conditions: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let remove = |asker| Remove {
+        asker: Some(asker),
+        path: name.to_string(),
+        recursive: options.recursive,
+        now: options.now,
+        force: options.force,
+    };
+    let asked = ask("rm", &[path], &conditions, None);
+    let removed = change::<RemoveEntry>(core, options.request_key, asked, remove).await;
+    core.lookups.clear();
+    removed.map(|_| ())
+}
+
+pub(crate) async fn rename(core: &Core, from: &str, to: &str, options: &MoveOptions) -> Result<Record> {
+    let (from_name, to_name) = (parse(from)?, parse(to)?);
+    if from_name.is_root() {
+        return Err(not_the_root(from));
+    }
+    let conditions: &[&str] = if options.force { &["force"] } else { &[] };
+    // A trailing '/' says "into this folder"; the state machine decides what it means.
+    let shown = |name: &types::path::PathName| match name.must_be_folder() && !name.is_root() {
+        true => format!("{name}/"),
+        false => name.to_string(),
+    };
+    let rename = |asker| Move {
+        asker: Some(asker),
+        from: shown(&from_name),
+        to: shown(&to_name),
+        force: options.force,
+    };
+    let asked = ask("mv", &[from, to], conditions, None);
+    let moved = change::<MoveEntry>(core, options.request_key, asked, rename).await;
+    core.lookups.clear();
+    moved?.record.ok_or_else(|| Error::bad_request("an answer without a record"))
+}
