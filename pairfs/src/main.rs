@@ -1,2 +1,144 @@
-//! The pairfs program.
-fn main() {}
+//! The pairfs program: one command line for everything.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod cli;
+mod commands;
+mod local;
+mod options;
+mod output;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cli::{Cli, Command};
+use commands::{Context, config, content, entries, env, events, fsck, listing, pair, status};
+use local::Narrator;
+use output::Printer;
+use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
+use types::{Code, Error, Result};
+
+/// Exit status of a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.global.json;
+    match run(cli) {
+        Ok(status) => status,
+        Err(error) => {
+            output::error(&error, json);
+            ExitCode::from(error.code.exit_status())
+        }
+    }
+}
+
+/// Help and version go out as they are; what is wrong with the words becomes one line like any error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is no reason to complain.
+        let _ = error.print();
+        return ExitCode::from(if asked { 0 } else { Code::Usage.exit_status() });
+    }
+    let json = std::env::args_os().any(|word| word == "--json");
+    output::error(&Error::new(Code::Usage, complaint(&error.to_string()), "see --help"), json);
+    ExitCode::from(Code::Usage.exit_status())
+}
+
+/// What clap complains about, without the usage that follows it.
+fn complaint(text: &str) -> String {
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
+    words.join(" ").trim_end_matches(['.', ':']).to_owned()
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let Cli { global, command } = cli;
+    // Servers tell what they do; commands say it by their result.
+    let servers = matches!(command, Command::Nm(_) | Command::Ss(_));
+    let verbosity =
+        i8::try_from(global.verbose).unwrap_or(i8::MAX).saturating_add(if servers { 1 } else { -1 });
+    if servers {
+        local::process::tie_to_parent()?;
+    }
+    net::telemetry::init(if global.quiet { -1 } else { verbosity }, None)?;
+    let narrator = Narrator::new(global.quiet);
+    let (json, out) = (global.json, Printer::new(global.json, global.quiet, global.verbose));
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+    let context = Context { global, out };
+    match command {
+        Command::Up(args) => {
+            let dir = context.global.folder()?;
+            done(runtime()?.block_on(local::up(&dir, &args, json, narrator)))
+        }
+        Command::Down => done(local::down(&context.global.folder()?, narrator)),
+        Command::Node(args) => done(local::node(&context.global.folder()?, &args, narrator)),
+        Command::Demo => done(runtime()?.block_on(local::demo(narrator))),
+        Command::Bench(args) => {
+            let place = context.global.dir.as_deref();
+            done(runtime()?.block_on(local::bench(place, &args, json, narrator)))
+        }
+        Command::Nm(config) => done(runtime()?.block_on(nm::run(config))),
+        Command::Ss(config) => done(ss::run(config)),
+        Command::Digest(args) => done(content::digest(&context, &args)),
+        Command::Env => done(env::env(&context)),
+        Command::Config(args) => done(config::config(&context, &args)),
+        command => until_interrupted(client_command(&context, command)),
+    }
+}
+
+/// A command that asks a cluster.
+async fn client_command(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Create(args) => entries::create(context, &args).await,
+        Command::Write(args) => content::write(context, &args).await,
+        Command::Read(args) => content::read(context, &args).await,
+        Command::Stream(args) => content::stream(context, &args).await,
+        Command::Ls(args) => listing::ls(context, &args).await,
+        Command::Info(args) => listing::info(context, &args).await,
+        Command::Mkdir(args) => entries::mkdir(context, &args).await,
+        Command::Mv(args) => entries::mv(context, &args).await,
+        Command::Rm(args) => entries::rm(context, &args).await,
+        Command::Status(args) => status::status(context, &args).await,
+        Command::Events(args) => events::events(context, &args).await,
+        Command::Pair(args) => pair::pair(context, &args).await,
+        Command::Fsck(args) => fsck::fsck(context, &args).await,
+        _ => Err(Error::internal("a command that nobody runs")),
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build().map_err(Error::from)
+}
+
+/// Runs `command` to its end or to Ctrl-C.
+fn until_interrupted(command: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            result = command => result.map(|()| ExitCode::SUCCESS),
+            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        }
+    });
+    // A read of the terminal cannot be called off; nothing waits for it.
+    runtime.shutdown_background();
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_usage_is_one_line() {
+        for words in [vec!["pairfs", "read"], vec!["pairfs", "ls", "--limit", "x"], vec!["pairfs", "lss"]] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            let line = complaint(&error.to_string());
+            assert!(!line.is_empty() && !line.contains('\n') && !line.contains("Usage"), "{line}");
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! Tests that start real processes and kill, freeze and cut them off.
+//! Starts real clusters and does to them what the world does: kills, freezes, restarts, talks rubbish.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`binary`] | the program under test, built once |
+//! | [`command`] | runs it and looks at what it says |
+//! | [`cluster`] | a cluster in a temporary folder; kill, freeze, thaw, start again |
+//! | [`wait`] | waits for conditions, never for time alone |
+//! | [`turns`] | how many clusters run at once |
+//! | [`workload`] | writers and readers that remember every acknowledged byte |
+//! | [`wire`] | talks to the servers' ports directly, honestly or not |
+//!
+//! What fails in here is the test that uses it, so failures are panics that say what was expected.
+
+pub mod binary;
+pub mod cluster;
+pub mod command;
+pub mod turns;
+pub mod wait;
+pub mod wire;
+pub mod workload;
+
+pub use cluster::{Cluster, Options};
+pub use command::Ran;
+pub use wait::{until, within};

@@ -1,0 +1,36 @@
+//! The commands on files and on a running cluster, one file for each family.
+
+pub mod config;
+pub mod content;
+pub mod entries;
+pub mod env;
+pub mod events;
+pub mod fsck;
+pub mod listing;
+pub mod pair;
+pub mod status;
+mod words;
+
+use crate::options::Global;
+use crate::output::Printer;
+use client::Client;
+use types::Result;
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The options of every command.
+    pub global: Global,
+    /// Where to print.
+    pub out: Printer,
+}
+
+impl Context {
+    /// A client of the cluster that is meant.
+    ///
+    /// # Errors
+    /// As [`Global::connect`].
+    pub async fn connect(&self) -> Result<Client> {
+        self.global.connect().await
+    }
+}

@@ -1,0 +1,198 @@
+//! `status`: servers, pairs, who acts, what lags, what is at risk.
+
+use super::Context;
+use crate::output::{Field, Printer, Style, size, span, text};
+use clap::Args;
+use serde_json::{Value, json};
+use std::time::Duration;
+use types::Result;
+use types::message::manager::{PairStatus, StatusReply};
+
+/// The pause between two looks of `--watch`.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// `pairfs status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Look again every second
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Runs `status`.
+///
+/// # Errors
+/// As [`client::Client::status`].
+pub async fn status(context: &Context, args: &StatusArgs) -> Result<()> {
+    let client = context.connect().await?;
+    loop {
+        let status = client.status().await?;
+        if context.out.json {
+            context.out.object(&to_json(&status))?;
+        } else {
+            if args.watch && context.out.terminal {
+                context.out.bytes(b"\x1b[H\x1b[2J")?;
+            }
+            print(context.out, &status)?;
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
+/// The fields that scripts rely on, and some more.
+fn to_json(status: &StatusReply) -> Value {
+    let nms = status.nms.iter().map(|nm| {
+        json!({"name": nm.name, "addr": nm.addr, "role": nm.role, "term": nm.term, "applied": nm.applied})
+    });
+    let servers = status.servers.iter().map(|server| {
+        json!({
+            "name": server.name,
+            "role": server.role,
+            "state": server.state,
+            "addr": text(&server.addr),
+            "last_heartbeat_ms": server.last_heartbeat_ms,
+            "used_bytes": server.used_bytes,
+            "free_bytes": server.free_bytes,
+            "fresh": server.fresh,
+            "incarnation": server.incarnation,
+        })
+    });
+    let pairs = status.pairs.iter().map(|pair| {
+        json!({
+            "name": pair.name,
+            "primary": pair.primary,
+            "backup": text(&pair.backup),
+            "acting": text(&pair.acting),
+            "preferred": pair.preferred,
+            "epoch": pair.epoch,
+            "state": pair.state,
+            "lag_rows": pair.lag_rows,
+            "lag_bytes": pair.lag_bytes,
+            "rows_per_second": pair.rows_per_second,
+            "eta_seconds": time_left(pair).map(|left| left.as_secs()),
+            "at_risk_files": pair.at_risk_files,
+            "owed_versions": pair.owed_versions,
+            "lost_versions": pair.lost_versions,
+            "files": pair.files,
+        })
+    });
+    json!({
+        "leader": text(&status.leader),
+        "nms": nms.collect::<Vec<_>>(),
+        "servers": servers.collect::<Vec<_>>(),
+        "pairs": pairs.collect::<Vec<_>>(),
+    })
+}
+
+/// How long the other member still needs, at its present rate.
+fn time_left(pair: &PairStatus) -> Option<Duration> {
+    let rate = pair.rows_per_second;
+    (pair.lag_rows > 0 && rate > 0).then(|| Duration::from_secs(pair.lag_rows.div_ceil(rate)))
+}
+
+fn print(out: Printer, status: &StatusReply) -> Result<()> {
+    print_managers(out, status)?;
+    print_servers(out, status)?;
+    print_pairs(out, status)
+}
+
+fn print_managers(out: Printer, status: &StatusReply) -> Result<()> {
+    let leader = if status.leader.is_empty() { out.paint(Style::Bad, "none") } else { status.leader.clone() };
+    out.line(format!("{} {leader}", out.paint(Style::Bold, "leader")))?;
+    let rows = status.nms.iter().map(|nm| {
+        vec![
+            Field::from(&nm.name),
+            Field::from(&nm.role),
+            Field::from(&nm.addr),
+            Field::from(nm.term.to_string()),
+            Field::from(nm.applied.to_string()),
+        ]
+    });
+    out.table(&["NAME MANAGER", "ROLE", "ADDRESS", ">TERM", ">APPLIED"], rows.collect())?;
+    out.line("")
+}
+
+fn print_servers(out: Printer, status: &StatusReply) -> Result<()> {
+    let rows = status.servers.iter().map(|server| {
+        let style = match server.state.as_str() {
+            "alive" => Style::Good,
+            "failed" => Style::Bad,
+            _ => Style::Warn,
+        };
+        let heard = server.last_heartbeat_ms;
+        let heard = heard.map_or("never".to_owned(), |ms| format!("{} ago", span(Duration::from_millis(ms))));
+        let freshness = if server.fresh { "fresh" } else { "stale" };
+        vec![
+            Field::from(&server.name),
+            Field::from(&server.role),
+            Field::new(&server.state, style),
+            Field::from(freshness),
+            Field::from(heard),
+            Field::from(size(server.used_bytes)),
+            Field::from(size(server.free_bytes)),
+            Field::from(if server.addr.is_empty() { "-" } else { &server.addr }),
+        ]
+    });
+    out.table(&["SERVER", "ROLE", "STATE", "COPY", ">HEARD", ">USED", ">FREE", "ADDRESS"], rows.collect())?;
+    out.line("")
+}
+
+fn print_pairs(out: Printer, status: &StatusReply) -> Result<()> {
+    let rows = status.pairs.iter().map(|pair| {
+        let style = match pair.state.as_str() {
+            "active" => Style::Good,
+            "down" => Style::Bad,
+            _ => Style::Warn,
+        };
+        let count =
+            |count: u64, style| Field::new(count.to_string(), if count == 0 { Style::Plain } else { style });
+        let acting = match pair.acting.as_str() {
+            "" => Field::new("nobody", Style::Bad),
+            acting => Field::from(acting),
+        };
+        vec![
+            Field::from(&pair.name),
+            Field::new(&pair.state, style),
+            acting,
+            Field::from(&pair.preferred),
+            Field::from(pair.epoch.to_string()),
+            Field::from(pair.files.to_string()),
+            Field::from(lag(pair)),
+            count(pair.at_risk_files, Style::Warn),
+            count(pair.owed_versions, Style::Warn),
+            count(pair.lost_versions, Style::Bad),
+        ]
+    });
+    let heads =
+        ["PAIR", "STATE", "ACTING", "PREFERRED", ">EPOCH", ">FILES", ">LAG", ">AT RISK", ">OWED", ">LOST"];
+    out.table(&heads, rows.collect())
+}
+
+fn lag(pair: &PairStatus) -> String {
+    if pair.lag_rows == 0 {
+        return "none".to_owned();
+    }
+    let lag = format!("{} rows, {}", pair.lag_rows, size(pair.lag_bytes));
+    match time_left(pair) {
+        Some(left) => format!("{lag}, {}/s, {} left", pair.rows_per_second, span(left)),
+        None => lag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_null_for_programs() {
+        let pair =
+            PairStatus { name: "ss1".into(), lag_rows: 10, rows_per_second: 4, ..PairStatus::default() };
+        let value = to_json(&StatusReply { pairs: vec![pair], ..StatusReply::default() });
+        assert_eq!(value["leader"], Value::Null);
+        assert_eq!(value["pairs"][0]["acting"], Value::Null);
+        assert_eq!(value["pairs"][0]["eta_seconds"], 3);
+    }
+}

@@ -1,0 +1,268 @@
+//! `pairfs bench`: how fast a cluster of its own is, beside what this disk and machine can do at best (the
+//! *floors*, measured in the same run).
+//!
+//! | room | job |
+//! |---|---|
+//! | [`floor`] | local disk and loopback, without PairFS |
+//! | [`load`] | the same work through the client library |
+//! | [`stall`] | the longest gap that a client sees when its server is killed |
+//! | [`report`] | the table and the JSON |
+
+mod floor;
+mod load;
+mod report;
+mod stall;
+
+use super::cluster::Cluster;
+use super::narrate::Narrator;
+use super::supervise::Supervisor;
+use super::up::{blocking, wait_served};
+use clap::Args;
+use client::Client;
+use report::{Line, Unit};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use tokio::task::LocalSet;
+use types::limits::MIB;
+use types::{Code, Error, Result};
+
+/// Bytes of a small file.
+const SMALL: usize = 4 << 10;
+/// Bytes of a large file.
+const LARGE: usize = 256 * MIB;
+/// A line about a large file is the median of so many.
+const LARGE_RUNS: usize = 3;
+/// The cluster may take this long until it is as a line needs it.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// `pairfs bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Only the lines whose name begins so.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+    /// Seconds for each line about small files, and for its floor.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// How often a server is killed for the stall, of which the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub kills: u64,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    WriteSmall(usize),
+    ReadSmall(usize),
+    Put,
+    Get,
+    Stall,
+}
+
+const WORK: [Work; 8] = [
+    Work::WriteSmall(1),
+    Work::WriteSmall(8),
+    Work::WriteSmall(64),
+    Work::ReadSmall(1),
+    Work::ReadSmall(8),
+    Work::Put,
+    Work::Get,
+    Work::Stall,
+];
+
+impl Work {
+    fn name(self) -> String {
+        match self {
+            Work::WriteSmall(at_once) => format!("write-4k-{at_once}"),
+            Work::ReadSmall(at_once) => format!("read-4k-{at_once}"),
+            Work::Put => "put-256m".to_owned(),
+            Work::Get => "get-256m".to_owned(),
+            Work::Stall => "stall-kill".to_owned(),
+        }
+    }
+}
+
+/// Runs the benchmark in a temporary folder in `place` (none: where temporary files go) and prints a table,
+/// or with `json` one object a line.
+///
+/// # Errors
+/// `USAGE` when no line has that name; what keeps the cluster from serving.
+pub async fn bench(place: Option<&Path>, args: &BenchArgs, json: bool, narrator: Narrator) -> Result<()> {
+    let wanted = chosen(args.only.as_deref())?;
+    let mut builder = tempfile::Builder::new();
+    let folder = builder.prefix("pairfs-bench-").tempdir_in(place.unwrap_or(&std::env::temp_dir()));
+    let folder = folder.map_err(Error::from)?;
+    let cluster = Cluster::open(&folder.path().join("data"), None, false)?;
+    let started = cluster.clone();
+    let supervisor = Arc::new(blocking(move || Supervisor::start(started)).await?);
+    let bench = Bench::new(&cluster, supervisor, folder.path().to_owned(), args).await?;
+    let mut lines = Vec::new();
+    for work in wanted {
+        narrator.progress(format_args!("measuring {} …", work.name()));
+        // All tasks of the client take turns on this thread, as in most programs that use the library.
+        let line = LocalSet::new().run_until(bench.measure(work)).await?;
+        if json {
+            Narrator::new(false).line(line.json());
+        }
+        lines.push(line);
+    }
+    if !json {
+        narrator.line(report::table(&lines).trim_fmt());
+    }
+    let Bench { supervisor, client, .. } = bench;
+    drop(client);
+    blocking(move || supervisor.stop_all(&AtomicBool::new(false))).await
+}
+
+fn chosen(only: Option<&str>) -> Result<Vec<Work>> {
+    let only = only.unwrap_or_default();
+    let wanted: Vec<Work> = WORK.into_iter().filter(|work| work.name().starts_with(only)).collect();
+    if wanted.is_empty() {
+        let names: Vec<String> = WORK.into_iter().map(Work::name).collect();
+        let what = format_args!("no line is called {}", types::path::Quoted(only));
+        return Err(Error::new(Code::Usage, what, format_args!("name one of {}", names.join(", "))));
+    }
+    Ok(wanted)
+}
+
+/// A cluster, a client of it, and a folder on the same disk.
+struct Bench {
+    cluster: Cluster,
+    supervisor: Arc<Supervisor>,
+    client: Client,
+    folder: PathBuf,
+    span: Duration,
+    kills: u64,
+}
+
+impl Bench {
+    async fn new(
+        cluster: &Cluster,
+        supervisor: Arc<Supervisor>,
+        folder: PathBuf,
+        args: &BenchArgs,
+    ) -> Result<Bench> {
+        let client = wait_served(cluster).await?;
+        let span = Duration::from_secs(args.seconds);
+        let bench = Bench { cluster: cluster.clone(), supervisor, client, folder, span, kills: args.kills };
+        bench.wait_settled().await?;
+        Ok(bench)
+    }
+
+    async fn measure(&self, work: Work) -> Result<Line> {
+        let (span, folder) = (self.span, self.folder.clone());
+        let name = work.name();
+        Ok(match work {
+            Work::WriteSmall(at_once) => {
+                let floor = blocking(move || floor::create_small(&folder, at_once, span)).await?;
+                let (rate, latencies) = load::write_small(self, &name, at_once).await?;
+                Line::new(name, Unit::PerSecond, rate)
+                    .floor("create, write, fsync here", floor)
+                    .latencies(latencies)
+            }
+            Work::ReadSmall(at_once) => {
+                let floor = blocking(move || floor::round_trips(at_once, span)).await?;
+                let (rate, latencies) = load::read_small(self, at_once).await?;
+                Line::new(name, Unit::PerSecond, rate)
+                    .floor("4 KiB over loopback TCP", floor)
+                    .latencies(latencies)
+            }
+            Work::Put => {
+                let floor = blocking(move || median_of(LARGE_RUNS, || floor::write_large(&folder))).await?;
+                let rate = load::put_large(self).await?;
+                Line::new(name, Unit::MegabytesPerSecond, rate).floor("write and fsync two files here", floor)
+            }
+            Work::Get => {
+                let floor = blocking(|| median_of(LARGE_RUNS, floor::transfer_large)).await?;
+                let rate = load::get_large(self).await?;
+                Line::new(name, Unit::MegabytesPerSecond, rate).floor("loopback TCP", floor)
+            }
+            Work::Stall => Line::new(name, Unit::Milliseconds, stall::longest_gap(self).await?),
+        })
+    }
+
+    /// Waits until the pair is active with its primary acting, and nothing lags.
+    async fn wait_settled(&self) -> Result<()> {
+        let settled = async || {
+            let status = self.client.status().await?;
+            let well = |pair: &types::message::manager::PairStatus| {
+                pair.state == "active" && pair.acting == pair.primary && pair.lag_rows == 0
+            };
+            Ok(!status.pairs.is_empty() && status.pairs.iter().all(well))
+        };
+        wait_for("the pair to be active without lag", settled).await
+    }
+
+    /// Waits until the other member has applied everything.
+    async fn wait_copied(&self) -> Result<()> {
+        let copied = async || Ok(self.client.status().await?.pairs.iter().all(|pair| pair.lag_rows == 0));
+        wait_for("the lag to drain", copied).await
+    }
+}
+
+async fn wait_for<F: Future<Output = Result<bool>>>(what: &str, holds: impl Fn() -> F) -> Result<()> {
+    const POLL: Duration = Duration::from_millis(5);
+    let end = Instant::now() + READY_MAX;
+    while !holds().await? {
+        if Instant::now() >= end {
+            let what = format_args!("waited {} s for {what}", READY_MAX.as_secs());
+            return Err(Error::new(Code::Timeout, what, "look at `pairfs status` and the servers' logs"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+fn median_of(runs: usize, mut one: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut values = (0..runs).map(|_| one()).collect::<Result<Vec<f64>>>()?;
+    Ok(median(&mut values))
+}
+
+/// The middle one; 0 of none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// MB/s, of 1,000,000 bytes.
+fn megabytes_per_second(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 / 1e6 / took.as_secs_f64()
+}
+
+/// Bytes that nothing compresses; others for each `seed`.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_chosen_by_the_beginning_of_its_name() {
+        assert_eq!(chosen(None).unwrap().len(), WORK.len());
+        assert_eq!(chosen(Some("write-4k")).unwrap().len(), 3);
+        assert_eq!(chosen(Some("stall-kill")).unwrap(), [Work::Stall]);
+        let error = chosen(Some("nonsense")).unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.message.contains("put-256m"), "{}", error.message);
+    }
+
+    #[test]
+    fn one_bad_run_does_not_decide_a_line() {
+        assert_eq!(median(&mut [9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut []), 0.0);
+    }
+}

@@ -1,0 +1,63 @@
+//! What `up`, `node`, `demo` and `bench` print for people.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// Prints lines on stdout; silent when quiet, coloured on a terminal. A reader that went away is no error:
+/// the work goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrator {
+    quiet: bool,
+    colour: bool,
+}
+
+impl Narrator {
+    /// For the standard output of this process.
+    pub fn new(quiet: bool) -> Narrator {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Narrator { quiet, colour: wanted && std::io::stdout().is_terminal() }
+    }
+
+    /// A plain line.
+    pub fn line(self, text: impl Display) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+    }
+
+    /// What is being done, for someone who waits at a terminal.
+    pub fn progress(self, text: impl Display) {
+        if !self.quiet && std::io::stderr().is_terminal() {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// A heading.
+    pub fn heading(self, text: impl Display) {
+        self.line(format_args!("\n{}", self.bold(text)));
+    }
+
+    /// Something that was checked and holds.
+    pub fn holds(self, text: impl Display) {
+        self.line(format_args!("  {} {text}", self.styled("32", "✓")));
+    }
+
+    /// A command that is run for the reader.
+    pub fn command(self, text: impl Display) {
+        self.line(format_args!("  {}", self.dim(format_args!("$ {text}"))));
+    }
+
+    /// Text that stands out.
+    pub fn bold(self, text: impl Display) -> String {
+        self.styled("1", text)
+    }
+
+    /// Text that stands back.
+    pub fn dim(self, text: impl Display) -> String {
+        self.styled("2", text)
+    }
+
+    fn styled(self, style: &str, text: impl Display) -> String {
+        if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}

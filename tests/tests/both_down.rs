@@ -1,0 +1,85 @@
+//! Both members are down: only the one that acted last may serve first.
+
+use pairfs_tests::Cluster;
+use pairfs_tests::cluster::{SOON, pair};
+use std::time::Duration;
+
+/// The backup misses `missed` writes, then the primary dies, too.
+fn lose_both(cluster: &Cluster, missed: u32) {
+    cluster.write("/known", b"known to both");
+    cluster.wait_settled();
+    cluster.kill9("ss1_backup");
+    cluster.wait(SOON, "the pair to be degraded", |status| pair(status)["state"] == "degraded");
+    for name in 0..missed {
+        cluster.write(&format!("/missed/{name}"), format!("{name}").as_bytes());
+    }
+    cluster.write("/known", b"changed since");
+    cluster.kill9("ss1");
+    cluster.wait(SOON, "the pair to be down", |status| pair(status)["state"] == "down");
+}
+
+fn check_all(cluster: &Cluster, missed: u32) {
+    for name in 0..missed {
+        assert_eq!(cluster.read(&format!("/missed/{name}")), format!("{name}").as_bytes());
+    }
+    assert_eq!(cluster.read("/known"), b"changed since");
+}
+
+#[test]
+fn the_member_that_missed_writes_does_not_serve_when_it_returns_first() {
+    let cluster = Cluster::start(true);
+    lose_both(&cluster, 20);
+    cluster.node_start("ss1_backup");
+    // Long enough for several timeouts of the fast pace.
+    std::thread::sleep(Duration::from_secs(4));
+    let status = cluster.status();
+    assert_eq!(pair(&status)["state"], "down", "{status}");
+    assert!(pair(&status)["acting"].is_null(), "{status}");
+    cluster.pairfs(&["read", "/known", "--timeout", "2"]).exits(6);
+    cluster.pairfs_with(&["write", "/new", "-", "--timeout", "2"], b"x").exits(6);
+    cluster.node_start("ss1");
+    cluster.assert_copies_equal();
+    check_all(&cluster, 20);
+}
+
+#[test]
+fn the_member_that_acted_last_serves_as_soon_as_it_is_back() {
+    let cluster = Cluster::start(true);
+    lose_both(&cluster, 20);
+    cluster.node_start("ss1");
+    cluster.wait_acting("ss1", SOON);
+    check_all(&cluster, 20);
+    cluster.write("/new", b"served alone");
+    cluster.node_start("ss1_backup");
+    cluster.assert_copies_equal();
+    cluster.switch_over();
+    check_all(&cluster, 20);
+    assert_eq!(cluster.read("/new"), b"served alone");
+}
+
+#[test]
+fn a_promoted_backup_that_dies_as_well_is_the_one_that_serves_first() {
+    let cluster = Cluster::start(true);
+    cluster.write("/known", b"known to both");
+    cluster.wait_settled();
+    cluster.kill9("ss1");
+    cluster.wait_acting("ss1_backup", SOON);
+    cluster.write("/known", b"changed since");
+    cluster.kill9("ss1_backup");
+    cluster.node_start("ss1");
+    std::thread::sleep(Duration::from_secs(3));
+    cluster.pairfs(&["read", "/known", "--timeout", "2"]).exits(6);
+    cluster.node_start("ss1_backup");
+    cluster.assert_copies_equal();
+    assert_eq!(cluster.read("/known"), b"changed since");
+}
+
+#[test]
+fn a_command_that_waits_for_both_gets_its_answer_when_one_is_back() {
+    let cluster = Cluster::start(true);
+    lose_both(&cluster, 1);
+    let read = cluster.begin(&["read", "/known"]);
+    std::thread::sleep(Duration::from_millis(500));
+    cluster.node_start("ss1");
+    assert_eq!(read.end().ok().stdout, b"changed since");
+}
