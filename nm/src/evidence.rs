@@ -1,8 +1,9 @@
 //! A dead process at once (R5): a connection that closed, and a port that refuses.
 //!
-//! Only the server's own host can refuse in its name. So this goes for servers of this host alone: those
-//! that registered from the same boot, or over loopback. For the others silence decides.
+//! Nobody can refuse over loopback, or on the host of this process, in the name of another. Elsewhere a
+//! firewall could, so the server's partner has to see the same; without a partner silence decides.
 
+use crate::live::Leaving;
 use crate::manager::Manager;
 use net::probe::{ProbeResult, probe_refused};
 use nm_core::state::State;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use types::message::member::{LookAt, LookAtRequest};
 use types::record::Server;
 
 /// How long one look may take.
@@ -37,7 +39,9 @@ impl Manager {
         if live.monitor.verdict(server).is_none() {
             tracing::warn!(server = server.name, incarnation = server.incarnation, "its process is gone");
         }
-        live.monitor.gone(&server.name, server.incarnation, now, "its process ended");
+        let stopped = live.leaving(server) == Some(Leaving::Released);
+        let why = if stopped { "it was stopped" } else { "its process ended" };
+        live.monitor.gone(&server.name, server.incarnation, now, why);
         live.leases.release(server.pair, &server.name, server.incarnation);
         drop(live);
         self.signals.wake(server.pair);
@@ -48,16 +52,39 @@ async fn look(manager: Arc<Manager>, name: String, incarnation: u64) {
     for pause in PAUSES_MS {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let Some(server) = manager.present(&name, incarnation) else { return };
-        let reached =
-            manager.members.get(&server).is_some_and(|member| member.reached.load(Ordering::Acquire));
-        let Ok(addr) = server.addr.parse::<SocketAddr>() else { return };
-        let same_host =
-            addr.ip().is_loopback() || (!server.boot.is_empty() && server.boot == manager.settings.boot);
-        if !reached || !same_host {
+        // Reached in this registration: an address that never answered proves nothing by refusing.
+        if !manager.members.get(&server).is_some_and(|member| member.reached.load(Ordering::Acquire)) {
             return;
         }
-        if probe_refused(addr, LOOK).await == ProbeResult::Refused {
+        let Some(addr) = registered_address(&server).await else { return };
+        if probe_refused(addr, LOOK).await == ProbeResult::Refused
+            && manager.is_confirmed(&server, addr).await
+        {
             return manager.declare_gone(&server);
         }
+    }
+}
+
+/// Where the server listens, if that is at the IP address it registered from.
+async fn registered_address(server: &Server) -> Option<SocketAddr> {
+    let found = net::transport::resolve(&server.addr).await.ok()?;
+    found.into_iter().find(|addr| addr.ip().to_string() == server.ip)
+}
+
+impl Manager {
+    /// Whether a refusal at `addr` can be believed: on this host at once, else if the partner is refused too.
+    async fn is_confirmed(&self, server: &Server, addr: SocketAddr) -> bool {
+        if addr.ip().is_loopback() || (!server.boot.is_empty() && server.boot == self.settings.boot) {
+            return true;
+        }
+        let partner = || -> Option<Server> {
+            let view = self.view().ok()?;
+            let state = State::new(&view);
+            let pair = state.pair(server.pair).ok()??;
+            state.server(pair.partner_of(&server.name)).ok()?
+        };
+        let Some(member) = partner().and_then(|partner| self.members.get(&partner)) else { return false };
+        let request = LookAtRequest { addr: addr.to_string() };
+        member.call::<LookAt>(request, 2 * LOOK).await.is_ok_and(|seen| seen.refused)
     }
 }

@@ -8,6 +8,7 @@ pub mod get_bytes;
 pub mod get_manifest;
 pub mod inventory;
 pub mod let_go;
+pub mod look_at;
 pub mod open_session;
 pub mod pass_abort;
 pub mod pass_piece;

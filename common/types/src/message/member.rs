@@ -32,6 +32,8 @@ methods! {
     Probe = 304: Empty => ProbeReply;
     /// nm → ss: copy these owed versions from your partner (R12).
     Bring = 305: BringRequest => BringReply;
+    /// nm → ss: does your partner's port refuse you, too (R5)?
+    LookAt = 306: LookAtRequest => LookAtReply;
 }
 
 /// Push to storage servers on their heartbeat connection: a grant for the newest heartbeat
@@ -318,4 +320,20 @@ pub struct BringReply {
     /// Why the others are not.
     #[prost(string, tag = "2")]
     pub trouble: String,
+}
+
+/// Request of [`LookAt`].
+#[derive(Clone, PartialEq, Message)]
+pub struct LookAtRequest {
+    /// `ip:port` to connect to.
+    #[prost(string, tag = "1")]
+    pub addr: String,
+}
+
+/// Answer to [`LookAt`].
+#[derive(Clone, PartialEq, Message)]
+pub struct LookAtReply {
+    /// The connection was refused: nobody listens there.
+    #[prost(bool, tag = "1")]
+    pub refused: bool,
 }
