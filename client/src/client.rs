@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use types::Result;
 use types::ids::RequestKey;
 use types::limits::CLIENT_TIMEOUT_MAX;
-use types::message::manager::{Placement, StatusReply};
+use types::message::manager::{ForcePromoteReply, Placement, StatusReply};
 use types::record::{Event, Kind, Record};
 
 /// A client of one cluster, signed in as one user. Clones share its connections and caches; they are closed
@@ -164,6 +164,15 @@ impl Client {
     /// `NOT_FOUND`; what keeps it from being done; see [`Client`].
     pub async fn switchover(&self, pair: &str, to: &str) -> Result<Placement> {
         cluster::switchover(&self.core, pair, to).await
+    }
+
+    /// The last resort for a pair that nobody may serve: says which files the member that is there lacks
+    /// versions of, and if `accept_loss` makes it act all the same.
+    ///
+    /// # Errors
+    /// `CHANGED` while somebody acts; `UNAVAILABLE` if no member is there; see [`Client`].
+    pub async fn force_promote(&self, pair: &str, accept_loss: bool) -> Result<ForcePromoteReply> {
+        cluster::force_promote(&self.core, pair, accept_loss).await
     }
 
     /// Compares the index and both copies of everything.

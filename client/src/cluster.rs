@@ -6,8 +6,8 @@ use std::time::Duration;
 use types::Result;
 use types::message::Empty;
 use types::message::manager::{
-    Events, EventsRequest, Placement, Status, StatusReply, Switchover, SwitchoverRequest, Whereabouts,
-    WhereaboutsRequest,
+    Events, EventsRequest, ForcePromote, ForcePromoteReply, ForcePromoteRequest, Placement, Status,
+    StatusReply, Switchover, SwitchoverRequest, Whereabouts, WhereaboutsRequest,
 };
 use types::record::Event;
 
@@ -44,6 +44,17 @@ pub(crate) async fn switchover(core: &Core, pair: &str, to: &str) -> Result<Plac
     let placement = core.manager.call::<Switchover>(request, &mut retry).await?;
     core.manager.places().learn(placement.clone());
     Ok(placement)
+}
+
+pub(crate) async fn force_promote(core: &Core, pair: &str, accept_loss: bool) -> Result<ForcePromoteReply> {
+    let mut retry = core.retry();
+    let wait_ms = millis(Duration::from_millis(retry.left_for_server()));
+    let request = || ForcePromoteRequest { pair: pair.to_owned(), accept_loss, wait_ms };
+    let reply = core.manager.call::<ForcePromote>(request, &mut retry).await?;
+    if let Some(placement) = &reply.placement {
+        core.manager.places().learn(placement.clone());
+    }
+    Ok(reply)
 }
 
 /// The member of `pair` that does not act; empty if there is no telling.

@@ -20,7 +20,7 @@ const ADMIN: &str = "admin";
 /// The cluster of this data folder, made if there is none.
 pub(crate) async fn cluster(config: &Config, raft: &Raft<Machine>, proposer: &Proposer) -> Result<Cluster> {
     if let Some(cluster) = known(raft)? {
-        return Ok(cluster);
+        return same_pace(cluster, config.fast);
     }
     let account = account(&config.admin_key())?;
     let command = Bootstrap {
@@ -30,9 +30,21 @@ pub(crate) async fn cluster(config: &Config, raft: &Raft<Machine>, proposer: &Pr
         key_id: account.key_id,
         key: account.key,
         generation: u64::from_be_bytes(secret::random::<8>()?) | 1,
+        fast: config.fast,
     };
     proposer.propose(Op::Bootstrap(command)).await?;
     known(raft)?.ok_or_else(|| Error::internal("the cluster is not there after it was made"))
+}
+
+/// Refuses another pace than the one the cluster was made with: a lease given at the slow one would be taken
+/// for ended at the fast one while its holder still serves (R2, R4).
+fn same_pace(cluster: Cluster, fast: bool) -> Result<Cluster> {
+    if cluster.fast == fast {
+        return Ok(cluster);
+    }
+    let (made, next) =
+        if cluster.fast { ("with", "start it with --fast") } else { ("without", "start it without --fast") };
+    Err(Error::new(Code::Usage, format_args!("this cluster was made {made} --fast"), next))
 }
 
 fn known(raft: &Raft<Machine>) -> Result<Option<Cluster>> {

@@ -32,7 +32,10 @@ impl Manager {
         };
         let Some(pair) = state.pair(server.pair)? else { return Ok(message) };
         message.epoch = pair.epoch;
-        message.both_first = pair.handover_tries >= TRIES_BEFORE_BOTH && pair.acting == name;
+        // Only for a handover that can be: with the other member away every write would wait for nobody.
+        let other = state.server(pair.partner_of(name))?;
+        let awaited = other.is_some_and(|other| other.fresh && !other.failed);
+        message.both_first = pair.handover_tries >= TRIES_BEFORE_BOTH && pair.acting == name && awaited;
         if live.leaving(&server) != Some(Leaving::Released) {
             let ends = ServeFrom { control: state.feed_end(0)?, pair: pair.feed_end };
             let ask = Ask {

@@ -2,15 +2,19 @@
 
 use crate::duties::{Memo, Roles};
 use crate::manager::Manager;
+use crate::members::Member;
 use nm_core::duty::Duty;
 use nm_core::state::State;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use types::command::{AbortHandover, Adopt, Answer, CaughtUp, Fail, Handover, Op, Owe, Promote, Restore};
+use types::command::{
+    AbortHandover, Adopt, Answer, CaughtUp, Fail, Handover, Lose, Op, Owe, Promote, Restore, VersionRef,
+};
 use types::limits::{HANDOVER_MAX, PAGE_BYTES, PAGE_ROWS};
 use types::message::member::{Bring, BringRequest, LetGo, LetGoRequest, Survey, SurveyRequest};
+use types::record::{Row, Subject};
 use types::{Code, Error, Result};
 
 /// The one that shall act has to answer this fast (R8).
@@ -48,6 +52,10 @@ impl Manager {
                 }
                 brought
             }
+            Duty::Lose { server, incarnation } => {
+                let command = Lose { server: server.clone(), incarnation: *incarnation };
+                self.proposer.propose(Op::Lose(command)).await.map(|_| true)
+            }
             Duty::CaughtUp { server, incarnation } => self.caught_up(roles, server, *incarnation).await,
             Duty::Handover { to } => {
                 let begun = self.begin_handover(roles, to).await;
@@ -71,7 +79,7 @@ impl Manager {
     }
 
     /// Proposes what keeps everyone in the pair from a lease until its fate is known (R3).
-    async fn propose_blocked(&self, pair: u32, ops: Vec<Op>) -> Result<Vec<Answer>> {
+    pub(crate) async fn propose_blocked(&self, pair: u32, ops: Vec<Op>) -> Result<Vec<Answer>> {
         self.live().leases.block(pair);
         let answers = self.proposer.propose_all(ops).await;
         // An unknown outcome keeps it blocked: the next try tells.
@@ -114,6 +122,7 @@ impl Manager {
             epoch: roles.pair.epoch,
             to: to.to_owned(),
             reason: reason.to_owned(),
+            accept_loss: false,
         };
         let ops = fail.map(Op::Fail).into_iter().chain([Op::Promote(promote)]).collect();
         for answer in self.propose_blocked(roles.pair.id, ops).await? {
@@ -128,6 +137,7 @@ impl Manager {
         let pair = &roles.pair;
         let known = roles.server(server).ok_or_else(|| Error::internal("no acting member"))?;
         let member = self.members.get(known).ok_or_else(|| away(server))?;
+        self.survey_debts(roles, &member).await?;
         let page = |after: u64| {
             let view = self.view()?;
             State::new(&view).feed_rows(pair.id, after, PAGE_ROWS, PAGE_BYTES)
@@ -159,6 +169,41 @@ impl Manager {
             if rows.is_empty() {
                 rows = page(last.unwrap_or(0))?;
             }
+        }
+    }
+
+    /// Settles what the new acting member itself owes (R12): it returned, and its partner failed before the
+    /// debt was brought over. Those rows lie below its cursor, so the survey does not meet them.
+    async fn survey_debts(&self, roles: &Roles, member: &Member) -> Result<()> {
+        let pair = &roles.pair;
+        loop {
+            let (owed, rows) = {
+                let view = self.view()?;
+                let state = State::new(&view);
+                let owed = state.owed_of(pair.id, &member.server, BRING_VERSIONS)?;
+                let mut rows = Vec::with_capacity(owed.len());
+                for (inode, _) in &owed {
+                    let record = state.inode(*inode)?;
+                    rows.extend(
+                        record.map(|record| Row { seq: record.seq, subject: Some(Subject::Record(record)) }),
+                    );
+                }
+                (owed, rows)
+            };
+            if owed.is_empty() {
+                return Ok(());
+            }
+            let request = SurveyRequest { pair: pair.id, epoch: pair.epoch, rows };
+            let holds = member.call::<Survey>(request, SURVEY_TIMEOUT).await?.holds;
+            let held: HashSet<&Vec<u8>> = holds.iter().map(|version| &version.session).collect();
+            // What it does not hold nobody holds: the state machine marks it lost.
+            let lacks: Vec<VersionRef> = owed
+                .into_iter()
+                .flat_map(|(_, versions)| versions)
+                .filter(|version| !held.contains(&version.session))
+                .collect();
+            let owe = Owe { pair: pair.id, epoch: pair.epoch, lacks, holds, done: false };
+            self.proposer.propose(Op::Owe(owe)).await?;
         }
     }
 

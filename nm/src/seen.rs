@@ -8,16 +8,16 @@ use types::Result;
 use types::command::FeedPlace;
 use types::record::{Pair, Server};
 
-/// Longer nobody waits: the change is in the log, and a server that is slow will apply it.
-const SEEN_MAX: Duration = Duration::from_secs(2);
+/// What a lease may last beyond its timeout as seen from here; then it has ended.
+const SLACK: Duration = Duration::from_secs(1);
 /// A lease may end meanwhile; look this often.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Manager {
-    /// Waits until every acting member concerned has applied `rows`, or has surely no lease, or is not
-    /// alive; at most 2 s.
+    /// Waits until every acting member concerned has applied `rows`, or has surely no lease: at most for the
+    /// time that a lease lasts.
     pub(crate) async fn seen(&self, rows: &[FeedPlace]) -> Result<()> {
-        let deadline = Instant::now() + SEEN_MAX;
+        let deadline = Instant::now() + self.settings.pace.timeout + SLACK;
         for row in rows {
             self.feeds.hurry(row.feed, row.seq);
         }
@@ -52,9 +52,9 @@ impl Manager {
     async fn seen_by(&self, pair: &Pair, server: &Server, row: &FeedPlace) {
         loop {
             {
+                // A server that is merely silent may still serve; one that is gone has its lease taken.
                 let live = self.live();
-                let now = self.now();
-                if live.leases.ended(pair.id, now) || !live.alive(server, now) {
+                if live.leases.ended(pair.id, self.now()) {
                     return;
                 }
             }

@@ -7,8 +7,8 @@ use net::{BoxFuture, Incoming, Method, Outgoing, Principal, Service, Session};
 use std::future::Future;
 use std::sync::Arc;
 use types::message::manager::{
-    Attach, Events, GetTicket, List, Locate, MakeEntry, MoveEntry, OpenUpload, PairRecords, RemoveEntry,
-    Status, Switchover, Whereabouts,
+    Attach, Events, ForcePromote, GetTicket, List, Locate, MakeEntry, MoveEntry, OpenUpload, PairRecords,
+    RemoveEntry, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
     Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportRecovered, Resolve,
@@ -138,6 +138,7 @@ impl Service for NameService {
             Events => ops::events::run,
             GetTicket => ops::ticket::run,
             Switchover => ops::switchover::run,
+            ForcePromote => ops::force_promote::run,
             PairRecords => ops::records::run,
             Whereabouts => ops::whereabouts::run,
             OpenUpload => ops::upload::run,

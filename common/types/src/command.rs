@@ -29,7 +29,7 @@ pub struct Batch {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// Which.
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30")]
     pub op: Option<Op>,
 }
 
@@ -93,6 +93,12 @@ pub enum Op {
     /// Only an event.
     #[prost(message, tag = "19")]
     Note(Event),
+    /// A slice of the trash goes for good.
+    #[prost(message, tag = "20")]
+    Purge(Purge),
+    /// What a replaced disk owed is lost.
+    #[prost(message, tag = "30")]
+    Lose(Lose),
 }
 
 /// Makes a cluster.
@@ -116,6 +122,32 @@ pub struct Bootstrap {
     /// Which life of the feeds (R24, R26): random.
     #[prost(uint64, tag = "6")]
     pub generation: u64,
+    /// Failures are found within about a second; holds for the life of the cluster, because a lease that
+    /// was given at one pace must not be counted at the other (R2, R4).
+    #[prost(bool, tag = "7")]
+    pub fast: bool,
+}
+
+/// Purges a slice of the trash, oldest first: what has been there for its time, or must go at once.
+#[derive(Clone, PartialEq, Message)]
+pub struct Purge {
+    /// Files and folders to purge at most; never more than `PURGE_SLICE`.
+    #[prost(uint32, tag = "1")]
+    pub limit: u32,
+    /// Room is short on a member of this pair: what is in the trash goes whatever its time. 0: nowhere.
+    #[prost(uint32, tag = "2")]
+    pub short_pair: u32,
+}
+
+/// Marks versions lost that a disk owed which is gone, a slice at a time (R12).
+#[derive(Clone, PartialEq, Message)]
+pub struct Lose {
+    /// The server whose disk was replaced.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
 }
 
 /// Registers one start of a storage server (R6, R7).
@@ -197,7 +229,7 @@ pub struct Fail {
     pub journal: u64,
 }
 
-/// Makes the other member acting (R8); refused unless it is fresh.
+/// Makes the other member acting (R8); refused unless it is fresh, or an operator accepts the loss.
 #[derive(Clone, PartialEq, Message)]
 pub struct Promote {
     /// Pair.
@@ -212,6 +244,9 @@ pub struct Promote {
     /// Why, for people.
     #[prost(string, tag = "4")]
     pub reason: String,
+    /// An operator accepts that what this member lacks may be lost: it need not be fresh.
+    #[prost(bool, tag = "5")]
+    pub accept_loss: bool,
 }
 
 /// A version of a file, by identity.

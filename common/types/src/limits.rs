@@ -80,6 +80,8 @@ pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// How long content stays in the trash.
 pub const TRASH_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Files and folders that one command purges from the trash.
+pub const PURGE_SLICE: usize = 64;
 /// A connection must have proved itself by then.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reconnecting backs off up to this between members of a cluster.

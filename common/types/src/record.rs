@@ -496,9 +496,15 @@ pub struct Server {
     /// Log time when it was declared failed, ms since 1970.
     #[prost(uint64, tag = "18")]
     pub failed_ms: u64,
-    /// Token it is changing to (R7), 16 bytes.
+    /// Token it had before (R7), 16 bytes.
     #[prost(bytes = "vec", tag = "19")]
     pub previous_token: Vec<u8>,
+    /// Its disk was replaced while it owed versions: they are being marked lost (R12).
+    #[prost(bool, tag = "20")]
+    pub disk_lost: bool,
+    /// Its operator said at its registration that the known disk may be gone.
+    #[prost(bool, tag = "21")]
+    pub may_replace: bool,
 }
 
 /// Something an operator wants to know, as `pairfs events` shows it.

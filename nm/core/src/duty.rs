@@ -15,9 +15,10 @@
 //! | 9 | steady, the acting member is failed | the other is fresh and alive | [`Duty::Promote`] |
 //! | 10 | steady, the acting member has recovered | alive, no lease of its own | [`Duty::Grant`] |
 //! | 11 | steady, the other holds owed versions | it acts with a lease, both connected | [`Duty::Bring`] |
-//! | 12 | a member is stale and has passed its marks | it is alive | [`Duty::CaughtUp`] |
-//! | 13 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
-//! | 14 | else | | wait |
+//! | 12 | a member's disk was replaced while it owed versions | | [`Duty::Lose`] |
+//! | 13 | a member is stale and has passed its marks | it is alive | [`Duty::CaughtUp`] |
+//! | 14 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
+//! | 15 | else | | wait |
 
 use types::record::{Pair, Phase, Server};
 
@@ -118,6 +119,13 @@ pub enum Duty {
         /// Who holds them.
         holder: String,
     },
+    /// Mark a slice of what the replaced disk of `server` owed as lost (R12).
+    Lose {
+        /// Its name.
+        server: String,
+        /// Its registration.
+        incarnation: u64,
+    },
     /// A member has passed its marks.
     CaughtUp {
         /// Who.
@@ -163,6 +171,7 @@ pub fn next(scene: &Scene<'_>) -> Duty {
             Phase::Promoted => Some(settle(acting)),
             Phase::Steady => reign(scene, acting, other),
         })
+        .or_else(|| scene.members.iter().flatten().find_map(lose))
         .or_else(|| scene.members.iter().flatten().find_map(caught_up))
         .or_else(|| begin_handover(scene, acting, other))
         .unwrap_or(Duty::Wait)
@@ -219,14 +228,21 @@ fn reign(scene: &Scene<'_>, acting: Option<&Member<'_>>, other: Option<&Member<'
     if !scene.serving && acting.alive && acting.gone.is_none() && acting.server.recovered && !acting.leaving {
         return Some(Duty::Grant { server: acting.server.name.clone() });
     }
-    let holder = other.filter(|other| other.owed && other.usable() && other.server.recovered)?;
+    let can_give = |other: &&Member<'_>| other.owed && !other.server.disk_lost && other.server.recovered;
+    let holder = other.filter(can_give).filter(|other| other.usable())?;
     (scene.serving && scene.may_bring && acting.usable())
         .then(|| Duty::Bring { acting: acting.server.name.clone(), holder: holder.server.name.clone() })
 }
 
+fn lose(member: &Member<'_>) -> Option<Duty> {
+    let server = member.server;
+    (server.disk_lost && !server.failed)
+        .then(|| Duty::Lose { server: server.name.clone(), incarnation: server.incarnation })
+}
+
 fn caught_up(member: &Member<'_>) -> Option<Duty> {
     let server = member.server;
-    (!server.fresh && server.recovered && member.passed && member.usable())
+    (!server.fresh && !server.disk_lost && server.recovered && member.passed && member.usable())
         .then(|| Duty::CaughtUp { server: server.name.clone(), incarnation: server.incarnation })
 }
 

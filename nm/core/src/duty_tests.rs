@@ -124,6 +124,10 @@ impl World {
                 assert!(self.lease.as_ref() == Some(acting) && acting != holder);
                 self.seen[Self::index(holder)].owed = false;
             }
+            Duty::Lose { server, .. } => {
+                assert!(std::mem::take(&mut self.servers[Self::index(server)].disk_lost));
+                self.seen[Self::index(server)].owed = false;
+            }
             Duty::CaughtUp { server, .. } => self.servers[Self::index(server)].fresh = true,
             Duty::Handover { to } => {
                 assert!(self.servers[Self::index(to)].fresh && !self.seen[Self::index(to)].owed);

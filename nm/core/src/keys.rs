@@ -22,6 +22,9 @@ pub struct ClusterEntry {
     /// Generation of the feeds.
     #[prost(uint64, tag = "3")]
     pub generation: u64,
+    /// Failures are found within about a second.
+    #[prost(bool, tag = "4")]
+    pub fast: bool,
 }
 
 /// Everything that counts up.

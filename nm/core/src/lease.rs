@@ -184,7 +184,7 @@ impl Leases {
 
     /// The server has given its lease up, or its process is proved to be gone (R5).
     pub fn release(&mut self, pair: u32, server: &str, incarnation: u64) {
-        self.end(pair, |held| held.server == server && held.incarnation <= incarnation);
+        self.end(pair, |held| held.server == server && held.incarnation == incarnation);
     }
 
     /// The server has started again on the same boot of the same host: the start before is gone (R6). From

@@ -18,6 +18,8 @@ pub struct Cluster {
     pub master_key: MacKey,
     /// Generation of the feeds (R24).
     pub generation: u64,
+    /// Failures are found within about a second.
+    pub fast: bool,
 }
 
 /// The state at one moment. Every method fails only if the store does, or if what it holds does not
@@ -81,7 +83,12 @@ impl<'a> State<'a> {
     pub fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
         let Some(entry) = self.entry::<ClusterEntry>(Table::Meta, keys::CLUSTER)? else { return Ok(None) };
         let master_key = MacKey::from_slice(&entry.master_key).map_err(|error| StoreError(error.message))?;
-        Ok(Some(Cluster { cluster_id: entry.cluster_id, master_key, generation: entry.generation }))
+        Ok(Some(Cluster {
+            cluster_id: entry.cluster_id,
+            master_key,
+            generation: entry.generation,
+            fast: entry.fast,
+        }))
     }
 
     /// All counters.
@@ -264,6 +271,27 @@ impl<'a> State<'a> {
                 self.inode(id)?.and_then(|record| record.head_version().map(|head| head.size)).unwrap_or(0);
         }
         Ok((rows, bytes))
+    }
+
+    /// What is in the trash, oldest first: when it was put there (0: to go at once) and its inode, after an entry, at
+    /// most `limit`.
+    pub fn trash(&self, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<(u64, u64)>, StoreError> {
+        let from = after.map_or(Vec::new(), |(time, inode)| {
+            let mut key = keys::trash(time, inode);
+            key.push(0);
+            key
+        });
+        let mut found = Vec::new();
+        if limit > 0 {
+            self.store.scan(Table::Trash, &from, &[], &mut |key, _| {
+                let number = |range: std::ops::Range<usize>| {
+                    key.get(range).and_then(|n| n.try_into().ok()).map_or(0, u64::from_be_bytes)
+                };
+                found.push((number(0..8), number(8..16)));
+                found.len() < limit
+            })?;
+        }
+        Ok(found)
     }
 
     /// Events with a number above `after`, at most `limit`.

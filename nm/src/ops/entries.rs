@@ -3,7 +3,7 @@
 use crate::ops::locate::choose;
 use crate::service::Call;
 use nm_core::state::State;
-use types::command::{Answer, Asker, Make, Move, Op, Remove};
+use types::command::{Answer, Asker, FeedPlace, Make, Move, Op, Remove};
 use types::record::Kind;
 use types::{Error, Result};
 
@@ -38,6 +38,11 @@ fn own(call: &Call, asker: &mut Option<Asker>) -> Result<()> {
 
 async fn seen(call: &Call, op: Op) -> Result<Answer> {
     let answer = call.manager.proposer.propose(op).await?;
-    call.manager.seen(&answer.rows).await?;
+    // A repeated request made no row now; what it changed stands where its record stands.
+    let rows = match &answer.record {
+        Some(record) if answer.repeated => vec![FeedPlace { feed: record.pair, seq: record.seq }],
+        _ => answer.rows.clone(),
+    };
+    call.manager.seen(&rows).await?;
     Ok(answer)
 }

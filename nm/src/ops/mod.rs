@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod complete;
 pub(crate) mod entries;
 pub(crate) mod events;
+pub(crate) mod force_promote;
 pub(crate) mod heartbeat;
 pub(crate) mod leave;
 pub(crate) mod list;

@@ -33,6 +33,8 @@ methods! {
     Whereabouts = 112: WhereaboutsRequest => Placement;
     /// Places a name for the life of an upload.
     OpenUpload = 113: OpenUploadRequest => Empty;
+    /// The last resort: the stale member of a pair acts, or only what it lacks.
+    ForcePromote = 114: ForcePromoteRequest => ForcePromoteReply;
 }
 
 /// Push to clients: who acts in a pair has changed ([`Placement`]).
@@ -418,4 +420,35 @@ pub struct OpenUploadRequest {
     /// The client's timeout, ms.
     #[prost(uint64, tag = "5")]
     pub timeout_ms: u64,
+}
+
+/// Request of [`ForcePromote`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ForcePromoteRequest {
+    /// Pair name.
+    #[prost(string, tag = "1")]
+    pub pair: String,
+    /// Do it; else only say what would be lost.
+    #[prost(bool, tag = "2")]
+    pub accept_loss: bool,
+    /// How long to try, ms.
+    #[prost(uint32, tag = "3")]
+    pub wait_ms: u32,
+}
+
+/// Answer to [`ForcePromote`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ForcePromoteReply {
+    /// Who is, or would be, promoted.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Paths of files of which it lacks a version, at most a page of them.
+    #[prost(string, repeated, tag = "2")]
+    pub lacking: Vec<String>,
+    /// Versions that it lacks.
+    #[prost(uint64, tag = "3")]
+    pub versions: u64,
+    /// The pair afterwards, if it was done.
+    #[prost(message, optional, tag = "4")]
+    pub placement: Option<Placement>,
 }

@@ -192,6 +192,9 @@ pub struct ResolveReply {
     /// One for each session asked.
     #[prost(message, repeated, tag = "1")]
     pub resolutions: Vec<Resolution>,
+    /// End of the feed of the server's pair as of the answer: what rows up to there name was decided before.
+    #[prost(uint64, tag = "2")]
+    pub pair_end: u64,
 }
 
 /// Request of [`Leave`] and [`ReleaseLease`].

@@ -63,6 +63,9 @@ pub struct PassedSession {
     /// Who asked: with the request key the log knows what became of it.
     #[prost(message, optional, tag = "4")]
     pub asker: Option<crate::command::Asker>,
+    /// Set if it is a copy: the session whose content it is. Who holds that shares its chunks, no bytes travel.
+    #[prost(bytes = "vec", tag = "5")]
+    pub cites: Vec<u8>,
 }
 
 /// Request of [`PassPrepare`].

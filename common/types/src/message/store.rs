@@ -21,6 +21,8 @@ methods! {
     Read = 405: ReadRequest => ReadReply;
     /// Records and chunk digests, for fsck.
     Inventory = 406: InventoryRequest => InventoryReply;
+    /// Makes a version of another file a version of this one: its chunks are shared, no bytes travel (R16).
+    Copy = 407: CopyRequest => Receipt;
 }
 
 /// Durability asked for (R19).
@@ -154,6 +156,26 @@ pub struct CommitRequest {
     /// How long the client waits, ms.
     #[prost(uint64, tag = "15")]
     pub timeout_ms: u64,
+}
+
+/// Request of [`Copy`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CopyRequest {
+    /// The write, as for [`Commit`]; size, CRC and digest are those of what is cited.
+    #[prost(message, optional, tag = "1")]
+    pub commit: Option<CommitRequest>,
+    /// The file that is cited, of the same pair.
+    #[prost(message, optional, tag = "2")]
+    pub source: Option<Target>,
+    /// Cover for reading it.
+    #[prost(message, optional, tag = "3")]
+    pub capability: Option<SignedCapability>,
+    /// The version of it.
+    #[prost(uint64, tag = "4")]
+    pub version_epoch: u64,
+    /// Number of that version.
+    #[prost(uint64, tag = "5")]
+    pub version_number: u64,
 }
 
 /// What a commit brought about.

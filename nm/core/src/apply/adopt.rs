@@ -7,7 +7,7 @@ use crate::store::Table;
 use prost::Message;
 use std::collections::BTreeMap;
 use types::Code;
-use types::command::{Adopt, Answer, Owe, VersionRef};
+use types::command::{Adopt, Answer, Lose, Owe, VersionRef};
 use types::ids::VersionNumber;
 use types::record::{Phase, Record, Version, mark};
 
@@ -26,9 +26,22 @@ pub(super) fn owe(context: &mut Context<'_>, command: &Owe) -> Result<Answer, St
     for (inode, held) in by_file(&command.holds) {
         settle(context, inode, &sessions(&held))?;
     }
-    let mut owed = 0;
+    let (mut owed, mut lost) = (0, 0);
     for (inode, lacked) in by_file(&command.lacks) {
-        owed += mark_owed(context, inode, &lacked, &holder)?;
+        // What it should have held for the pair, and has not, nobody has.
+        let (own, others) = split_by_holder(context, pair.id, inode, &lacked, &pair.acting)?;
+        lost += mark_lost(context, inode, &own)?;
+        owed += mark_owed(context, inode, &others, &holder)?;
+    }
+    if lost > 0 {
+        let pair = context.pair(command.pair)?.clone();
+        context.event(pair_event(
+            "lost",
+            &pair.acting,
+            &pair,
+            "the server that owed them has them no more",
+            &[("versions", lost)],
+        ))?;
     }
     if owed > 0 {
         let pair = context.pair(command.pair)?.clone();
@@ -47,6 +60,24 @@ pub(super) fn owe(context: &mut Context<'_>, command: &Owe) -> Result<Answer, St
     }
     let pair = context.pair(command.pair)?.clone();
     Ok(Answer { pair: Some(pair), rows: context.rows(), ..Answer::default() })
+}
+
+/// Those of `versions` that are owed by `holder`, and the others.
+fn split_by_holder<'v>(
+    context: &mut Context<'_>,
+    pair: u32,
+    inode: u64,
+    versions: &[&'v VersionRef],
+    holder: &str,
+) -> Result<(Vec<&'v VersionRef>, Vec<&'v VersionRef>), Stop> {
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for version in versions {
+        let entry = context.store().get(Table::Owed, &keys::owed(pair, inode, &version.session))?;
+        let entry = entry.map(|bytes| decode::<OwedEntry>(&bytes)).transpose()?;
+        let list = if entry.is_some_and(|entry| entry.holder == holder) { &mut own } else { &mut others };
+        list.push(*version);
+    }
+    Ok((own, others))
 }
 
 fn by_file(versions: &[VersionRef]) -> BTreeMap<u64, Vec<&VersionRef>> {
@@ -190,30 +221,57 @@ fn ancestry(record: &Record, from: VersionNumber) -> Vec<VersionNumber> {
     line
 }
 
-/// What `holder` owed is gone with its disk: marked, counted and told, never removed in silence.
-pub(super) fn lose(context: &mut Context<'_>, pair: u32, holder: &str) -> Result<(), Stop> {
-    let files = context.state().owed_of(pair, holder, usize::MAX)?;
-    let mut lost = 0;
-    for (inode, versions) in files {
-        let Some(mut record) = context.state().inode(inode)? else { continue };
-        for owed in &versions {
-            context.store().delete(Table::Owed, &keys::owed(pair, inode, &owed.session))?;
-            for version in record.versions.iter_mut().filter(|version| version.session == owed.session) {
-                version.marks = version.marks & !mark::OWED | mark::LOST;
-                lost += 1;
-            }
+/// Versions that one `Lose` marks: a slice, as each file makes a row.
+const LOSE_SLICE: usize = 1000;
+
+/// What a replaced disk owed is marked, counted and told, never removed in silence; a slice at a time.
+pub(super) fn lose(context: &mut Context<'_>, command: &Lose) -> Result<Answer, Stop> {
+    let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
+    if server.disk_lost {
+        let files = context.state().owed_of(server.pair, &server.name, LOSE_SLICE)?;
+        let mut lost = 0;
+        for (inode, versions) in &files {
+            let versions: Vec<&VersionRef> = versions.iter().collect();
+            lost += mark_lost(context, *inode, &versions)?;
         }
+        if lost > 0 {
+            let pair = context.pair(server.pair)?.clone();
+            context.event(pair_event(
+                "lost",
+                &server.name,
+                &pair,
+                "the disk that held them was replaced",
+                &[("versions", lost)],
+            ))?;
+        }
+        if context.state().owed_of(server.pair, &server.name, 1)?.is_empty() {
+            context.server(&command.server)?.disk_lost = false;
+        }
+    }
+    let server = context.server(&command.server)?.clone();
+    Ok(Answer { server: Some(server), rows: context.rows(), ..Answer::default() })
+}
+
+/// Marks owed versions of a file lost; gives how many were owed.
+fn mark_lost(context: &mut Context<'_>, inode: u64, owed: &[&VersionRef]) -> Result<u64, Stop> {
+    let Some(mut record) = context.state().inode(inode)? else { return Ok(0) };
+    let mut lost = 0;
+    for reference in owed {
+        let key = keys::owed(record.pair, inode, &reference.session);
+        if context.store().get(Table::Owed, &key)?.is_none() {
+            continue;
+        }
+        context.store().delete(Table::Owed, &key)?;
+        lost += 1;
+        for version in record.versions.iter_mut().filter(|version| version.session == reference.session) {
+            version.marks = version.marks & !mark::OWED | mark::LOST;
+        }
+    }
+    if lost > 0 {
+        let pair = context.pair(record.pair)?;
+        pair.owed = pair.owed.saturating_sub(lost);
+        pair.lost += lost;
         context.put_record(&mut record)?;
     }
-    let known = context.pair(pair)?;
-    known.owed = known.owed.saturating_sub(lost);
-    known.lost += lost;
-    let known = known.clone();
-    context.event(pair_event(
-        "lost",
-        holder,
-        &known,
-        "the disk that held them was replaced",
-        &[("versions", lost)],
-    ))
+    Ok(lost)
 }

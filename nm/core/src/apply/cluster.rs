@@ -29,6 +29,7 @@ pub(super) fn bootstrap(context: &mut Context<'_>, command: &Bootstrap) -> Resul
         cluster_id: command.cluster_id.clone(),
         master_key: command.master_key.clone(),
         generation: command.generation,
+        fast: command.fast,
     };
     context.store().put(Table::Meta, keys::CLUSTER, &entry.encode_to_vec())?;
     let user = UserEntry {

@@ -266,7 +266,7 @@ fn discard(context: &mut Context<'_>, record: &mut Record, user: &str, now: bool
 }
 
 /// What is purged is owed no more (R12).
-fn forget_owed(context: &mut Context<'_>, record: &Record) -> Result<(), Stop> {
+pub(super) fn forget_owed(context: &mut Context<'_>, record: &Record) -> Result<(), Stop> {
     for version in record.versions.iter().filter(|version| version.is(types::record::mark::OWED)) {
         context.store().delete(Table::Owed, &keys::owed(record.pair, record.id, &version.session))?;
         let pair = context.pair(record.pair)?;

@@ -8,6 +8,7 @@ mod cluster;
 mod context;
 mod entries;
 mod idempotency;
+mod purge;
 mod reign;
 mod server;
 #[cfg(test)]
@@ -61,6 +62,8 @@ fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
         Some(Op::AbortHandover(command)) => reign::abort_handover(context, command),
         Some(Op::Owe(command)) => adopt::owe(context, command),
         Some(Op::Adopt(command)) => adopt::adopt(context, command),
+        Some(Op::Purge(command)) => purge::purge(context, command),
+        Some(Op::Lose(command)) => adopt::lose(context, command),
         Some(Op::WriteComplete(command)) => write::write_complete(context, command),
         Some(Op::OpenUpload(command)) => write::open_upload(context, command),
         Some(Op::Make(command)) => entries::make(context, command),

@@ -24,6 +24,22 @@ fn at_epoch(context: &mut Context<'_>, pair: u32, epoch: u64) -> Result<Pair, St
     Ok(pair.clone())
 }
 
+/// Refuses unless `server` is the other member of `pair` and there, fresh or not: the last resort.
+fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
+    if !pair.has(server) || pair.acting == server {
+        return refuse(
+            Code::Usage,
+            format_args!("{server} is not the other member of {}", pair.name),
+            "look at `pairfs status`",
+        );
+    }
+    let known = context.server(server)?;
+    if known.recovered && !known.failed {
+        return Ok(());
+    }
+    refuse(Code::NoActingMember, format_args!("{server} is not there"), "start it first")
+}
+
 /// Refuses unless `server` could take over `pair` now.
 fn require_fresh(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
     if !pair.has(server) || pair.acting == server {
@@ -63,11 +79,25 @@ fn enthrone(context: &mut Context<'_>, id: u32, to: &str, phase: Phase) -> Resul
 /// Fences the old acting member by a new epoch. Nobody serves before `Owe` has said what the new one lacks.
 pub(super) fn promote(context: &mut Context<'_>, command: &Promote) -> Result<Answer, Stop> {
     let pair = at_epoch(context, command.pair, command.epoch)?;
-    require_fresh(context, &pair, &command.to)?;
+    if command.accept_loss {
+        require_recovered(context, &pair, &command.to)?;
+    } else {
+        require_fresh(context, &pair, &command.to)?;
+    }
+    // Proposed together with its `Fail`; if that was refused, the server has registered anew meanwhile.
+    if context.server_if_known(&pair.acting)?.is_some_and(|acting| !acting.failed) {
+        return refuse(
+            Code::Changed,
+            format_args!("{} is not failed", pair.acting),
+            "look at the pair again",
+        );
+    }
     let after = enthrone(context, pair.id, &command.to, Phase::Promoted)?;
     if let Some(old) = context.server_if_known(&pair.acting)? {
         old.fresh = false;
     }
+    // Who acts holds what the pair is from now on; what it lacks the survey finds.
+    context.server(&command.to)?.fresh = true;
     context.event(pair_event("promoted", &command.to, &after, command.reason.clone(), &[]))?;
     answer(context, pair.id)
 }

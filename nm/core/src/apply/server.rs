@@ -1,10 +1,9 @@
 //! Storage servers: registration, failure, progress (R6–R8, R21).
 
-use super::adopt;
 use super::context::{Context, Stop, pair_event, refuse};
 use types::Code;
 use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
-use types::limits::FRESH_ROWS;
+use types::limits::{FRESH_BYTES, FRESH_ROWS};
 use types::record::{Event, Number, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, server: &str) -> Result<Answer, Stop> {
@@ -22,14 +21,13 @@ enum Disk {
 }
 
 fn judge_disk(server: &Server, command: &Register) -> Disk {
-    if command.token.is_empty() {
-        return Disk::Unknown;
-    }
-    if command.token == server.token {
-        return Disk::Known;
-    }
+    // First, as a server's very first registration comes without a token: its next one is random, so
+    // nobody else can say it.
     if command.token == server.previous_token && command.next_token == server.token {
         return Disk::Replayed;
+    }
+    if !command.token.is_empty() && command.token == server.token {
+        return Disk::Known;
     }
     Disk::Unknown
 }
@@ -54,6 +52,7 @@ pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<
     server.incarnation = context.counters().last_incarnation;
     server.token = command.next_token.clone();
     server.previous_token = command.token.clone();
+    server.may_replace = command.replace_disk;
     server.addr = command.addr.clone();
     server.ip = command.ip.clone();
     server.boot = command.boot.clone();
@@ -116,7 +115,7 @@ fn returning(
     match judge_disk(&server, command) {
         Disk::Known | Disk::Replayed => {}
         Disk::Unknown => {
-            accept_unknown_disk(context, &server, &pair, command)?;
+            server.disk_lost |= accept_unknown_disk(context, &server, &pair, command)?;
             server.control_cursor = 0;
             server.pair_cursor = 0;
             server.journal = 0;
@@ -126,13 +125,14 @@ fn returning(
     Ok(server)
 }
 
-/// An unknown disk under a known name: by itself only if nothing can be lost by it (R7).
+/// An unknown disk under a known name: by itself only if nothing can be lost by it (R7). Gives whether
+/// something is lost with the known one.
 fn accept_unknown_disk(
     context: &mut Context<'_>,
     server: &Server,
     pair: &Pair,
     command: &Register,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let name = &server.name;
     let partner = pair.partner_of(name).to_owned();
     let covered = pair.acting == partner
@@ -155,13 +155,10 @@ fn accept_unknown_disk(
                 "{name} is the acting member of {}: on another disk it would serve nothing",
                 pair.name
             ),
-            "bring its old disk back, or promote the partner first",
+            "bring its old disk back, or `pairfs pair promote` its partner with --accept-loss",
         );
     }
-    if owed {
-        adopt::lose(context, pair.id, name)?;
-    }
-    Ok(())
+    Ok(owed)
 }
 
 fn newcomer(context: &mut Context<'_>, command: &Register, primary: &str) -> Result<Server, Stop> {
@@ -216,7 +213,18 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
                 "the data directory of {} is older than what this server had acknowledged",
                 server.name
             ),
-            "bring its newest disk back, or promote the partner first",
+            "bring its newest disk back, or `pairfs pair promote` its partner with --accept-loss",
+        );
+    }
+    let owes = old_image && !context.state().owed_of(pair.id, &server.name, 1)?.is_empty();
+    if owes && !server.may_replace {
+        return refuse(
+            Code::Denied,
+            format_args!(
+                "the data directory of {} is an old image, and acknowledged versions are only on the newest",
+                server.name
+            ),
+            "bring its newest disk back, or start it with --replace-disk if that one is gone",
         );
     }
     let trusted = same_feeds && !old_image;
@@ -229,6 +237,7 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     let behind = pair_cursor < pair.feed_end || context.state().feed_has(0, control_cursor, control_end)?;
     let known = context.server(&command.server)?;
     known.recovered = true;
+    known.disk_lost |= owes;
     known.control_cursor = control_cursor;
     known.pair_cursor = pair_cursor;
     known.journal = if old_image { command.journal } else { known.journal.max(command.journal) };
@@ -294,8 +303,15 @@ pub(super) fn caught_up(context: &mut Context<'_>, command: &CaughtUp) -> Result
     {
         return refuse(Code::Changed, format_args!("{} has not caught up", server.name), "wait for its rows");
     }
-    let (since, _) = context.state().feed_count(server.pair, server.pair_cursor)?;
-    if since > FRESH_ROWS {
+    if server.disk_lost {
+        return refuse(
+            Code::Changed,
+            format_args!("what the disk of {} owed is still being marked lost", server.name),
+            "wait for that",
+        );
+    }
+    let (since, bytes) = context.state().feed_count(server.pair, server.pair_cursor)?;
+    if since > FRESH_ROWS || bytes > FRESH_BYTES {
         let known = context.server(&command.server)?;
         known.control_mark = control_end;
         known.pair_mark = pair_end;

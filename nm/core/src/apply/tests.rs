@@ -31,6 +31,7 @@ impl World {
             key_id: "k1".into(),
             key: vec![3; 32],
             generation: 9,
+            fast: true,
         }));
         world.start("ss1");
         world.start("ss1_backup");
@@ -138,7 +139,13 @@ impl World {
         let pair = self.pair();
         let to = pair.partner_of(&pair.acting).to_owned();
         self.fail(&pair.acting);
-        self.ok(Op::Promote(Promote { pair: 1, epoch: pair.epoch, to, reason: "test".into() }));
+        self.ok(Op::Promote(Promote {
+            pair: 1,
+            epoch: pair.epoch,
+            to,
+            reason: "test".into(),
+            accept_loss: false,
+        }));
         self.ok(Op::Owe(Owe { pair: 1, epoch: pair.epoch + 1, lacks, holds: vec![], done: true }));
     }
 
@@ -443,7 +450,13 @@ fn what_the_new_acting_member_holds_of_older_debts_is_settled_at_its_owe_r12() {
     world.catch_up("ss1");
     let pair = world.pair();
     world.fail("ss1_backup");
-    world.ok(Op::Promote(Promote { pair: 1, epoch: pair.epoch, to: "ss1".into(), reason: String::new() }));
+    world.ok(Op::Promote(Promote {
+        pair: 1,
+        epoch: pair.epoch,
+        to: "ss1".into(),
+        reason: String::new(),
+        accept_loss: false,
+    }));
     world.ok(Op::Owe(Owe { pair: 1, epoch: pair.epoch + 1, lacks: vec![], holds: vec![owed], done: true }));
     assert_eq!(world.pair().owed, 0);
     assert_eq!(world.file("a").unwrap().head(), VersionNumber { epoch: 1, number: 1 });
@@ -456,7 +469,13 @@ fn a_server_that_missed_writes_is_not_promoted_r8() {
     world.commit("a", 1);
     world.start("ss1_backup");
     world.fail("ss1");
-    let promote = Op::Promote(Promote { pair: 1, epoch: 1, to: "ss1_backup".into(), reason: String::new() });
+    let promote = Op::Promote(Promote {
+        pair: 1,
+        epoch: 1,
+        to: "ss1_backup".into(),
+        reason: String::new(),
+        accept_loss: false,
+    });
     assert_eq!(world.refused(promote), Code::NoActingMember);
     world.start("ss1");
     let server = world.state().server("ss1").unwrap().unwrap();
@@ -558,7 +577,10 @@ fn a_disk_that_owes_versions_is_not_replaced_in_silence_r7() {
     let mut other = world.register("ss1", b"", b"new");
     assert_eq!(world.refused(Op::Register(other.clone())), Code::Denied);
     other.replace_disk = true;
-    world.ok(Op::Register(other));
+    let incarnation = world.ok(Op::Register(other)).server.unwrap().incarnation;
+    assert_eq!(world.pair().owed, 1, "marked by a command of its own, in slices");
+    let lose = Op::Lose(Lose { server: "ss1".into(), incarnation });
+    assert!(!world.ok(lose).server.unwrap().disk_lost);
     assert_eq!((world.pair().owed, world.pair().lost), (0, 1));
     assert_eq!(world.events("lost"), 1);
     assert!(world.file("a").unwrap().versions[0].is(mark::LOST), "told, never removed");
@@ -822,4 +844,155 @@ fn an_entry_of_a_later_format_stops_the_name_manager_r35() {
     let mut store = MemoryStore::default();
     let batch = Batch { format: BATCH_FORMAT + 1, ..Batch::default() };
     assert!(apply(&mut store, 1, &batch).is_err());
+}
+
+#[test]
+fn a_first_registration_whose_answer_was_lost_may_be_repeated_r7() {
+    let mut world = World::new();
+    let first = world.register("ss2", b"", b"random");
+    world.ok(Op::Register(first.clone()));
+    let again = world.ok(Op::Register(first)).server.unwrap();
+    assert_eq!(again.name, "ss2");
+    let stranger = world.register("ss2", b"", b"other");
+    assert_eq!(world.refused(Op::Register(stranger)), Code::Denied);
+}
+
+#[test]
+fn a_server_that_started_anew_meanwhile_is_not_deposed_r6() {
+    let mut world = World::new();
+    let before = world.state().server("ss1").unwrap().unwrap().incarnation;
+    world.start("ss1");
+    let fail = Op::Fail(Fail { server: "ss1".into(), incarnation: before, ..Fail::default() });
+    let to = "ss1_backup".to_owned();
+    let promote = Op::Promote(Promote { pair: 1, epoch: 1, to, ..Promote::default() });
+    let answers = world.run_batch(vec![fail, promote]);
+    assert!(answers.iter().all(|answer| answer.code != 0), "{answers:?}");
+    assert_eq!(world.pair().acting, "ss1");
+}
+
+#[test]
+fn what_the_acting_member_should_have_brought_along_and_has_not_is_told_as_lost_r12() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 1);
+    let owed = reference(&write, &answer);
+    world.fail_over(vec![owed.clone()]);
+    world.start("ss1");
+    world.catch_up("ss1");
+    let pair = world.pair();
+    world.fail("ss1_backup");
+    world.ok(Op::Promote(Promote { pair: 1, epoch: pair.epoch, to: "ss1".into(), ..Promote::default() }));
+    world.ok(Op::Owe(Owe { pair: 1, epoch: pair.epoch + 1, lacks: vec![owed], holds: vec![], done: true }));
+    assert_eq!((world.pair().owed, world.pair().lost), (0, 1));
+    world.start("ss1_backup");
+    world.catch_up("ss1_backup");
+    world.ok(Op::Handover(Handover { pair: 1, epoch: 3, to: "ss1_backup".into() }));
+}
+
+#[test]
+fn an_old_image_that_owes_versions_is_not_taken_in_silence_r7() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 1);
+    world.acknowledge("ss1");
+    world.fail_over(vec![reference(&write, &answer)]);
+    let token = world.state().server("ss1").unwrap().unwrap().token;
+    for (replace, next) in [(false, b"n"), (true, b"m")] {
+        let token = if replace { b"n".to_vec() } else { token.clone() };
+        let register = Register { replace_disk: replace, ..world.register("ss1", &token, next) };
+        let server = world.ok(Op::Register(register)).server.unwrap();
+        let recovered = Recovered {
+            server: server.name,
+            incarnation: server.incarnation,
+            journal: 1,
+            generation: 9,
+            ..Recovered::default()
+        };
+        match replace {
+            false => assert_eq!(world.refused(Op::Recovered(recovered)), Code::Denied),
+            true => assert!(world.ok(Op::Recovered(recovered)).server.unwrap().disk_lost),
+        }
+    }
+}
+
+#[test]
+fn an_operator_may_accept_a_loss_and_what_is_lacking_is_listed_as_owed_r8() {
+    let mut world = World::new();
+    world.fail("ss1_backup");
+    let (write, answer) = world.commit("a", 1);
+    world.start("ss1_backup");
+    world.fail("ss1");
+    let promote = |accept_loss| {
+        Op::Promote(Promote { pair: 1, epoch: 1, to: "ss1_backup".into(), accept_loss, ..Promote::default() })
+    };
+    assert_eq!(world.refused(promote(false)), Code::NoActingMember);
+    world.ok(promote(true));
+    let lacks = vec![reference(&write, &answer)];
+    world.ok(Op::Owe(Owe { pair: 1, epoch: 2, lacks, holds: vec![], done: true }));
+    assert!(world.file("a").unwrap().versions[0].is(mark::OWED), "it comes back if the disk does");
+    world.commit("b", 1);
+    // And the disk that is gone may be replaced now.
+    let blank = Register { replace_disk: true, ..world.register("ss1", b"", b"new") };
+    assert!(world.ok(Op::Register(blank)).server.unwrap().disk_lost);
+}
+
+/// Purges until nothing is due; how many rows each command made.
+fn purge_all(world: &mut World, limit: u32, short_pair: u32) -> Vec<usize> {
+    let mut slices = Vec::new();
+    loop {
+        let rows = world.ok(Op::Purge(Purge { limit, short_pair })).rows.len();
+        if rows == 0 {
+            return slices;
+        }
+        slices.push(rows);
+    }
+}
+
+#[test]
+fn the_trash_is_purged_after_its_time_in_bounded_slices_r25() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let mut world = World::new();
+    for path in ["/d", "/d/e", "/d/e/f", "/keep"] {
+        let make = world.make(path, Kind::Folder, false);
+        world.ok(make);
+    }
+    for n in 0..30 {
+        let make = world.make(&format!("/d/e/f/{n}"), Kind::File, false);
+        world.ok(make);
+    }
+    let (_, written) = world.commit("a", 7);
+    let inode = written.record.unwrap().id;
+    let remove = world.remove("/d", true, false);
+    world.ok(remove);
+    let remove = world.remove("/a", false, false);
+    world.ok(remove);
+    assert!(purge_all(&mut world, 64, 0).is_empty(), "it is not time yet");
+    world.time_ms += DAY;
+    let (_, late) = world.commit("b", 8);
+    let remove = world.remove("/b", false, false);
+    world.ok(remove);
+    let slices = purge_all(&mut world, 10, 0);
+    assert_eq!(slices.iter().sum::<usize>(), 34, "30 files, 3 folders, 1 file: {slices:?}");
+    assert!(slices.iter().all(|rows| *rows <= 10), "{slices:?}");
+    let gone = world.state().inode(inode).unwrap().unwrap();
+    assert!(gone.is_tombstone() && gone.versions.is_empty() && gone.seq > 0);
+    assert_eq!(world.state().trash(None, 10).unwrap().len(), 1, "what came later stays");
+    assert!(world.file("keep").is_some());
+    assert_eq!((world.pair().files, world.pair().bytes), (1, 0));
+    // Where room is short, nothing waits for its time.
+    assert!(purge_all(&mut world, 64, 2).is_empty(), "another pair's room is not made here");
+    assert_eq!(purge_all(&mut world, 64, 1), [1]);
+    assert!(world.state().inode(late.record.unwrap().id).unwrap().unwrap().is_tombstone());
+    assert_eq!(world.pair().files, 0);
+}
+
+#[test]
+fn what_is_purged_is_owed_no_more_r12() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 7);
+    world.fail_over(vec![reference(&write, &answer)]);
+    assert_eq!(world.pair().owed, 1);
+    let remove = world.remove("/a", false, false);
+    world.ok(remove);
+    assert_eq!(purge_all(&mut world, 64, 1), [1]);
+    assert_eq!(world.pair().owed, 0);
+    assert!(world.state().owed_of(1, "ss1", 10).unwrap().is_empty());
 }
