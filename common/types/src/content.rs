@@ -2,7 +2,7 @@
 
 use crate::ids::{Digest, DigestKind};
 use crate::limits::{BLOCK, CHUNK};
-use crc_fast::{CrcAlgorithm, checksum, checksum_combine};
+use crc_fast::{CrcAlgorithm, checksum};
 use sha2::{Digest as _, Sha256};
 
 /// CRC-64/NVME of `bytes`.
@@ -11,8 +11,54 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 }
 
 /// CRC-64/NVME of a concatenation, from those of its parts; `len` is the length of the second.
+///
+/// The first is moved on by `len` bytes: multiplied by x^(8·len) modulo the polynomial, as zlib's
+/// `crc32_combine` does. The library's own combination takes 40 µs, as long as checking 1 MiB; this is made
+/// for each block of an upload.
 pub fn crc64_concat(first: u64, second: u64, len: u64) -> u64 {
-    checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, len)
+    multiply(power_of_x8(len), first) ^ second
+}
+
+/// The polynomial of CRC-64/NVME, bits reflected: the highest bit is x^0.
+const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
+
+/// x^(2^n) for each n.
+const SQUARES: [u64; 64] = {
+    let mut squares = [0; 64];
+    squares[0] = 1 << 62;
+    let mut n = 1;
+    while n < 64 {
+        squares[n] = multiply(squares[n - 1], squares[n - 1]);
+        n += 1;
+    }
+    squares
+};
+
+/// a · b modulo the polynomial.
+const fn multiply(a: u64, mut b: u64) -> u64 {
+    let mut product = 0;
+    let mut bit = 64;
+    while bit > 0 {
+        bit -= 1;
+        // All ones where the bit is set: no branch to guess wrong.
+        product ^= b & ((a >> bit) & 1).wrapping_neg();
+        b = (b >> 1) ^ (POLYNOMIAL & (b & 1).wrapping_neg());
+    }
+    product
+}
+
+/// x^(8·len) modulo the polynomial.
+fn power_of_x8(mut len: u64) -> u64 {
+    let mut power = 1 << 63;
+    let mut n = 3;
+    while len > 0 {
+        if len & 1 == 1 {
+            power = multiply(SQUARES[n % 64], power);
+        }
+        len >>= 1;
+        n += 1;
+    }
+    power
 }
 
 /// CRC-64/NVME of each block of `bytes`; the last block may be shorter.
@@ -108,7 +154,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_crc_of_a_whole_comes_from_its_parts(a: Vec<u8>, b: Vec<u8>) {
+        fn the_crc_of_a_whole_comes_from_its_parts(a: Vec<u8>, b: Vec<u8>, zeros in 0usize..200_000) {
+            let b = [b, vec![0; zeros]].concat();
             let whole = [a.clone(), b.clone()].concat();
             prop_assert_eq!(crc64_concat(crc64(&a), crc64(&b), b.len() as u64), crc64(&whole));
         }
