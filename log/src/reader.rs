@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::{ALIGN, HEADER_BYTES, RECORD_HEADER, RecordHeader, check_record};
+use crate::format::{ALIGN, HEADER_BYTES, RECORD_HEADER, RecordHeader, check_record, record_bytes};
 use crate::shared::{Segment, Shared};
 use crate::{LogError, Position};
 
@@ -21,6 +21,18 @@ pub struct LogReader {
 impl LogReader {
     pub(crate) fn new(shared: Arc<Shared>) -> LogReader {
         LogReader { shared }
+    }
+
+    /// Where a segment's first record stands. Those of the engine come first: kinds above
+    /// [`MAX_OWNER_KIND`](crate::MAX_OWNER_KIND).
+    pub fn first(segment: u32) -> Position {
+        Position::new(segment, HEADER_BYTES)
+    }
+
+    /// Where the next record of the segment stands, behind one at `position` with so many bytes of payload; the
+    /// segment's end ([`SegmentInfo`](crate::SegmentInfo)) if it is the last.
+    pub fn behind(position: Position, payload: usize) -> Position {
+        Position(position.0 + record_bytes(payload) as u64)
     }
 
     /// The record at `position`: its kind and its payload, checked against its checksum.

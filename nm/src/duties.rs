@@ -197,7 +197,10 @@ impl Manager {
         for (place, (server, facts)) in members.iter_mut().zip(roles.servers.iter().zip(&facts)) {
             *place = Some(duty::Member {
                 server,
-                gone: live.monitor.verdict(server),
+                gone: live.monitor.verdict(server).or_else(|| {
+                    let partner = roles.server(roles.pair.partner_of(&server.name));
+                    live.broken(server, &roles.pair, partner, now)
+                }),
                 alive: live.alive(server, now),
                 connected: facts.connected,
                 leaving: live.leaving(server).is_some(),

@@ -23,6 +23,7 @@ mod feeders;
 mod feeds;
 mod folder;
 mod grants;
+mod janitor;
 mod keyring;
 mod live;
 mod machine;

@@ -21,6 +21,10 @@ pub(crate) struct Beat {
     pub(crate) free_bytes: u64,
     /// Its store takes no more writes.
     pub(crate) trouble: bool,
+    /// Room is to be made on its disk.
+    pub(crate) short: bool,
+    /// Why its store takes no more writes until it is started again; empty if it does.
+    pub(crate) broken: String,
 }
 
 /// How far a server that stops has got.
@@ -62,6 +66,23 @@ impl Live {
         self.beats
             .get(&server.name)
             .filter(|beat| beat.incarnation == server.incarnation && !beat.session.is_closed())
+    }
+
+    /// Why the server cannot go on as a member, though its process lives (R31): its store is out of service, and its
+    /// partner can stand in for it if it acts. Without one it stays: reads go on.
+    pub(crate) fn broken(
+        &self,
+        server: &Server,
+        pair: &Pair,
+        partner: Option<&Server>,
+        now: Duration,
+    ) -> Option<&str> {
+        let well = |server: &Server| {
+            self.alive(server, now) && self.beat(server).is_some_and(|beat| beat.broken.is_empty())
+        };
+        let heir = || partner.is_some_and(|partner| partner.fresh && partner.recovered && well(partner));
+        let beat = self.beat(server).filter(|beat| !beat.broken.is_empty())?;
+        (pair.acting != server.name || heir()).then_some(beat.broken.as_str())
     }
 
     pub(crate) fn set_leaving(&mut self, server: &str, incarnation: u64, how: Leaving) {

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::manager::{Manager, Parts, Settings};
 use crate::proposer::Proposer;
 use crate::service::NameService;
-use crate::{bootstrap, duties, folder, watch};
+use crate::{bootstrap, duties, folder, janitor, watch};
 use net::{Server, secret};
 use nm_core::state::State;
 use nm_raft::{Failure, Raft, RaftConfig, RaftError};
@@ -72,6 +72,7 @@ pub(crate) async fn run_until(
     let mut tasks = JoinSet::new();
     tasks.spawn(watch::watch(manager.clone()));
     tasks.spawn(duties::supervise(manager.clone()));
+    tasks.spawn(janitor::tidy(manager.clone()));
     tracing::info!(addr = manager.settings.addr, name = manager.settings.name, "serving");
     let mut failure = None;
     serving(local);

@@ -29,7 +29,10 @@ pub struct Batch {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// Which.
-    #[prost(oneof = "Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30")]
+    #[prost(
+        oneof = "Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30"
+    )]
     pub op: Option<Op>,
 }
 

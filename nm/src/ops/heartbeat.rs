@@ -21,6 +21,12 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         used_bytes: request.used_bytes,
         free_bytes: request.free_bytes,
         trouble: !request.trouble.is_empty(),
+        short: request.short,
+        broken: if request.broken {
+            format!("its store is out of service: {}", request.trouble)
+        } else {
+            String::new()
+        },
     };
     let server = {
         let view = manager.view()?;
@@ -30,7 +36,7 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
     if let Some(server) = &present {
         call.bind(&server.name, server.incarnation);
         let mut live = manager.live();
-        let is_first = live.monitor.silence(server, arrival).is_none();
+        let is_first = live.monitor.silence(server, arrival).is_none() || request.broken;
         live.monitor.heard(&server.name, server.incarnation, arrival);
         live.beats.insert(server.name.clone(), beat.clone());
         drop(live);

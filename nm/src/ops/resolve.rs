@@ -10,15 +10,18 @@ pub(crate) async fn run(call: Call, request: ResolveRequest) -> Result<ResolveRe
     call.require_server(&request.server)?;
     call.manager.confirm_leader().await?;
     let view = call.manager.view()?;
-    let known = State::new(&view).server(&request.server)?;
-    if known.is_none_or(|known| known.incarnation != request.incarnation || known.failed) {
+    let state = State::new(&view);
+    let known = state.server(&request.server)?;
+    let known = known.filter(|known| known.incarnation == request.incarnation && !known.failed);
+    let Some(known) = known else {
         return Err(Error::new(
             Code::RegisterAgain,
             "this registration is over",
             "it registers again by itself",
         ));
-    }
+    };
+    let pair_end = state.pair(known.pair)?.map_or(0, |pair| pair.feed_end);
     let resolutions =
         request.sessions.iter().map(|prepared| query::resolution(&view, prepared)).collect::<Result<_>>()?;
-    Ok(ResolveReply { resolutions })
+    Ok(ResolveReply { resolutions, pair_end })
 }

@@ -34,6 +34,8 @@ struct Inner {
     lacks: Mutex<Vec<types::command::VersionRef>>,
     grant: watch::Sender<GrantMessage>,
     incarnation: u64,
+    /// Why its store is out of service.
+    trouble: Mutex<String>,
 }
 
 pub(super) struct Fake {
@@ -162,6 +164,7 @@ impl Fake {
             lacks: Mutex::default(),
             grant: watch::Sender::new(GrantMessage::default()),
             incarnation: server.incarnation,
+            trouble: Mutex::default(),
         });
         *door.0.lock().unwrap() = Some(inner.clone());
         call::<ReportRecovered>(&data, recovered).await?;
@@ -192,6 +195,11 @@ impl Fake {
 
     pub(super) fn disk(&self) -> Disk {
         self.inner.disk.lock().unwrap().clone()
+    }
+
+    /// Its store is out of service from now on; its process lives.
+    pub(super) fn break_store(&self) {
+        *self.inner.trouble.lock().unwrap() = "a sync failed".into();
     }
 
     /// What the next survey finds missing.
@@ -232,11 +240,14 @@ async fn beat(connection: Connection, name: String, inner: Arc<Inner>, pause: Du
         tokio::select! {
             _ = ticks.tick() => {
                 number += 1;
+                let trouble = inner.trouble.lock().unwrap().clone();
                 let request = HeartbeatRequest {
                     server: name.clone(),
                     incarnation: inner.incarnation,
                     number,
                     free_bytes: 1 << 30,
+                    broken: !trouble.is_empty(),
+                    trouble,
                     ..HeartbeatRequest::default()
                 };
                 let Ok(grant) = call::<Heartbeat>(&connection, request).await else { return };

@@ -273,3 +273,35 @@ async fn under_steady_writes_a_switchover_loses_none_and_gets_done() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_store_is_out_of_service_is_replaced_though_it_lives_r31() {
+    let mut house = House::open().await;
+    let (primary, backup) = pair(&house).await;
+    written(&mut house, &primary, "a", 7).await;
+    house.until_state("active").await;
+    primary.break_store();
+    backup.serving().await;
+    house.until("failed_over", |pair| pair.state == "failed_over" && pair.acting == "ss1_backup").await;
+    written(&mut house, &backup, "b", 8).await;
+    assert!(!primary.serves());
+    // Started again on its disk it is a server like any other.
+    let disk = primary.kill().await;
+    let primary = Fake::start(&house.addr, "ss1", disk).await.unwrap();
+    primary.serving().await;
+    house.until_state("active").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_store_without_a_stand_in_goes_on_serving_reads() {
+    let mut house = House::open().await;
+    let (primary, backup) = pair(&house).await;
+    written(&mut house, &primary, "a", 7).await;
+    house.until_state("active").await;
+    backup.break_store();
+    let degraded = house.until("degraded", |pair| pair.state == "degraded").await;
+    assert_eq!(degraded.acting, "ss1");
+    primary.break_store();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(primary.serves(), "there is nobody who could stand in for it");
+}

@@ -93,6 +93,12 @@ pub struct HeartbeatRequest {
     /// Its store can take no more writes (failed fsync, full disk): why; else empty.
     #[prost(string, tag = "7")]
     pub trouble: String,
+    /// The reserve of its disk is touched, or nearly: room is to be made.
+    #[prost(bool, tag = "8")]
+    pub short: bool,
+    /// Its store takes no more writes, ever, until it is started again (R31).
+    #[prost(bool, tag = "9")]
+    pub broken: bool,
 }
 
 /// A lease, or that there is none, as answer to a heartbeat or as push.
