@@ -10,7 +10,7 @@ use types::ids::SessionId;
 use types::record::{Manifest, Record, Row, Subject};
 use types::{Code, Error, Result};
 
-use super::change::{AdvanceRecord, Change, ChunkPlace, ContentRecord, session_of};
+use super::change::{AdvanceRecord, Change, ChunkPlace, ContentRecord, CursorsRecord, session_of};
 use super::entry::{ChunkEntry, ContentEntry, State, extent_of, u64_at};
 use super::index::{Cursors, Tables, meta, with_number};
 use super::trouble::index_error;
@@ -69,6 +69,11 @@ pub(crate) fn apply(t: &mut Tables<'_>, batch: &[Staged], upto: Position) -> Res
         effects.outcomes.push(outcome);
     }
     t.meta.insert(meta::UPTO, upto.0).map_err(index_error)?;
+    let live = t.meta.get(meta::LIVE).map_err(index_error)?.map_or(0, |v| v.value());
+    let now = live.saturating_add_signed(std::mem::take(&mut t.live));
+    if now != live {
+        t.meta.insert(meta::LIVE, now).map_err(index_error)?;
+    }
     Ok(effects)
 }
 
@@ -97,7 +102,7 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             Ok(Outcome::Done)
         }
         Change::Row(record) => match &record.row {
-            Some(row) => apply_row(t, effects, at, row),
+            Some(row) => apply_row(t, effects, at, row, &record.gone),
             None => Ok(Outcome::Row { newer: false }),
         },
         Change::Advance(record) => advance(t, effects, record),
@@ -107,7 +112,74 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             Ok(Outcome::Done)
         }
         Change::Places(_) => Ok(Outcome::Done),
+        Change::Moved { record, .. } => moved(t, batch, at, record),
+        Change::Chunks { record, .. } => {
+            let here = here(&batch[at]);
+            for place in &record.places {
+                if let Some(present) = get_chunk(t, &digest_of(&place.sha256)?)? {
+                    put_chunk(t, place, here, present.refs)?;
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        Change::Cursors(record) => {
+            let CursorsRecord { generation, control, pair } = *record;
+            set_cursors(t, effects, Cursors { generation, control, pair })?;
+            Ok(Outcome::Done)
+        }
+        Change::Collected(record) => {
+            for session in &record.sessions {
+                let session = session_of(session)?;
+                if get_content(t, session)?.is_some() {
+                    remove_content(t, effects, session)?;
+                    effects.contents.push((session, ContentEffect::Gone));
+                }
+            }
+            Ok(Outcome::Done)
+        }
     }
+}
+
+/// The record's place, and how many bytes of its payload are before the tail.
+fn here(staged: &Staged) -> (Position, u32) {
+    (staged.position, staged.payload - staged.change.tail().len() as u32)
+}
+
+/// Writes where a chunk is.
+fn put_chunk(t: &mut Tables<'_>, place: &ChunkPlace, here: (Position, u32), refs: u32) -> Result<()> {
+    let mut entry = ChunkEntry::placed(place, here);
+    entry.refs = refs;
+    t.chunks.insert(&digest_of(&place.sha256)?, &entry.encode()[..]).map_err(index_error)?;
+    Ok(())
+}
+
+/// A content as it stood when its segment was compacted, whatever a replay has found of it: what told of it before
+/// may be gone. It frees nothing: where it was put first, what it changes had been so already.
+fn moved(t: &mut Tables<'_>, batch: &[Staged], at: usize, record: &ContentRecord) -> Result<Outcome> {
+    let session = session_of(&record.session)?;
+    let bad = || index_error("a content that was moved makes no sense");
+    let manifest = record.manifest.as_ref().ok_or_else(bad)?;
+    let state = u8::try_from(record.state).ok().and_then(State::from_byte).ok_or_else(bad)?;
+    let present = get_content(t, session)?;
+    for place in places(batch, at, record)? {
+        let refs = get_chunk(t, &digest_of(&place.sha256)?)?.map_or(0, |present| present.refs);
+        put_chunk(t, place, here(&batch[at]), refs)?;
+    }
+    if !present.is_some_and(|entry| entry.is(manifest)) {
+        let before = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+        refer(t, session, manifest)?;
+        release(t, &mut Effects::default(), &before.unwrap_or_default())?;
+    }
+    let entry = ContentEntry {
+        state,
+        position: batch[at].position,
+        payload: batch[at].payload,
+        size: manifest.size,
+        digest_kind: manifest.digest_kind as u8,
+        sha256: digest_of(&manifest.sha256)?,
+    };
+    put_content(t, session, &entry)?;
+    Ok(Outcome::Done)
 }
 
 fn is_kept(session: SessionId) -> Error {
@@ -159,7 +231,7 @@ fn content(
         });
     };
     let places = places(batch, at, record)?;
-    let here = (batch[at].position, batch[at].payload - batch[at].change.tail().len() as u32);
+    let here = here(&batch[at]);
     let stored = |state| -> Result<ContentEntry> {
         Ok(ContentEntry {
             state,
@@ -249,16 +321,15 @@ fn put_places(
     for place in places {
         let sha256 = digest_of(&place.sha256)?;
         let present = get_chunk(t, &sha256)?;
+        let (new, old) = (extent_of(place), present.as_ref().and_then(ChunkEntry::extent));
         if present.is_some() && !replace {
-            effects.freed.extend(extent_of(place));
+            // A place that is cited is the one that is known.
+            effects.freed.extend(new.filter(|_| new != old));
             continue;
         }
-        let mut entry = ChunkEntry::placed(place, here);
-        if let Some(present) = present {
-            effects.freed.extend(present.extent());
-            entry.refs = present.refs;
-        }
-        t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+        effects.freed.extend(old.filter(|_| new != old));
+        effects.freed.retain(|freed| Some(*freed) != new);
+        put_chunk(t, place, here, present.map_or(0, |present| present.refs))?;
     }
     Ok(())
 }
@@ -297,15 +368,23 @@ fn release(t: &mut Tables<'_>, effects: &mut Effects, digests: &[u8]) -> Result<
 }
 
 fn remove_content(t: &mut Tables<'_>, effects: &mut Effects, session: SessionId) -> Result<()> {
-    t.contents.remove(&session.0).map_err(index_error)?;
+    let before = t.contents.remove(&session.0).map_err(index_error)?.map(|v| ContentEntry::decode(v.value()));
+    t.live -= before.transpose()?.map_or(0, |before| record_cost(before.payload as usize));
     t.pending.remove(&session.0).map_err(index_error)?;
+    t.loose.remove(&session.0).map_err(index_error)?;
     let digests = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
     release(t, effects, &digests.unwrap_or_default())
 }
 
-fn apply_row(t: &mut Tables<'_>, effects: &mut Effects, at: usize, row: &Row) -> Result<Outcome> {
+fn apply_row(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    at: usize,
+    row: &Row,
+    gone: &[Vec<u8>],
+) -> Result<Outcome> {
     let newer = match &row.subject {
-        Some(Subject::Record(record)) => apply_record(t, effects, row.seq, record)?,
+        Some(Subject::Record(record)) => apply_record(t, effects, row.seq, record, gone)?,
         Some(Subject::User(user)) => {
             let known = t.users.get(user.name.as_str()).map_err(index_error)?.map(|v| number_of(v.value()));
             let newer = known.is_none_or(|seq| seq < row.seq);
@@ -334,7 +413,13 @@ fn number_of(bytes: &[u8]) -> u64 {
     if bytes.len() < 8 { 0 } else { u64_at(bytes, 0) }
 }
 
-fn apply_record(t: &mut Tables<'_>, effects: &mut Effects, seq: u64, record: &Record) -> Result<bool> {
+fn apply_record(
+    t: &mut Tables<'_>,
+    effects: &mut Effects,
+    seq: u64,
+    record: &Record,
+    gone: &[Vec<u8>],
+) -> Result<bool> {
     let old = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
     let old = old.transpose().map_err(index_error)?.unwrap_or_default();
     if old.id != 0 && old.seq >= seq {
@@ -352,15 +437,21 @@ fn apply_record(t: &mut Tables<'_>, effects: &mut Effects, seq: u64, record: &Re
         }
     }
     let after: HashSet<&[u8]> = record.versions.iter().map(|v| &v.session[..]).collect();
-    for version in old.versions.iter().filter(|v| !after.contains(&v.session[..])) {
-        if let Ok(session) = version.session_id()
+    let gone = gone.iter().map(|session| &session[..]);
+    let gone: HashSet<&[u8]> = before.iter().copied().chain(gone).filter(|s| !after.contains(s)).collect();
+    for session in gone {
+        if let Ok(session) = SessionId::from_slice(session)
             && let Some(entry) = get_content(t, session)?
             && entry.state == State::Kept
         {
             set_state(t, effects, session, entry, State::Loose)?;
         }
     }
-    t.records.insert(record.id, &record.encode_to_vec()[..]).map_err(index_error)?;
+    let encoded = record.encode_to_vec();
+    t.live += record_cost(encoded.len());
+    if let Some(before) = t.records.insert(record.id, &encoded[..]).map_err(index_error)? {
+        t.live -= record_cost(before.value().len());
+    }
     Ok(true)
 }
 
@@ -411,10 +502,16 @@ fn get_chunk(t: &Tables<'_>, sha256: &[u8; 32]) -> Result<Option<ChunkEntry>> {
 
 /// Writes a content and sees that it is listed as pending iff it is.
 fn put_content(t: &mut Tables<'_>, session: SessionId, entry: &ContentEntry) -> Result<()> {
-    t.contents.insert(&session.0, &entry.encode()[..]).map_err(index_error)?;
+    let before = t.contents.insert(&session.0, &entry.encode()[..]).map_err(index_error)?;
+    let before = before.map(|v| ContentEntry::decode(v.value())).transpose()?;
+    t.live += record_cost(entry.payload as usize) - before.map_or(0, |b| record_cost(b.payload as usize));
     match entry.state {
         State::Prepared | State::Open => t.pending.insert(&session.0, ()).map_err(index_error)?.map(|_| ()),
         State::Kept | State::Loose => t.pending.remove(&session.0).map_err(index_error)?.map(|_| ()),
+    };
+    match entry.state {
+        State::Loose => t.loose.insert(&session.0, ()).map_err(index_error)?.map(|_| ()),
+        _ => t.loose.remove(&session.0).map_err(index_error)?.map(|_| ()),
     };
     Ok(())
 }
@@ -430,6 +527,12 @@ fn set_state(
     put_content(t, session, &entry)?;
     effects.contents.push((session, ContentEffect::State(state)));
     Ok(())
+}
+
+/// Bytes of the journal that a record with such a payload takes, about.
+fn record_cost(payload: usize) -> i64 {
+    const HEAD: i64 = 40;
+    HEAD + payload as i64
 }
 
 /// A digest as a key.

@@ -13,6 +13,10 @@
 //! | 6 | Advance | [`AdvanceRecord`] | |
 //! | 7 | FeedReset | [`AdvanceRecord`], only `generation` | |
 //! | 8 | Places | [`PlacesRecord`]: precedes its Prepared or Fetched, with nothing between | |
+//! | 9 | Collected | [`CollectedRecord`] | |
+//! | 10 | Moved | [`ContentRecord`] with `state` and the places of all its chunks | as Prepared |
+//! | 11 | Chunks | [`PlacesRecord`] without session: where these chunks are now | the chunk without another place |
+//! | 12 | Cursors | [`CursorsRecord`] | |
 
 use bytes::Bytes;
 use prost::Message;
@@ -40,6 +44,14 @@ pub(crate) mod kind {
     pub const FEED_RESET: u8 = 7;
     /// Chunks of the content in the next record.
     pub const PLACES: u8 = 8;
+    /// Contents that no version named any more are gone.
+    pub const COLLECTED: u8 = 9;
+    /// A content as it stands: the segment that held its record is given back.
+    pub const MOVED: u8 = 10;
+    /// Chunks whose places only a segment knew that is given back.
+    pub const CHUNKS: u8 = 11;
+    /// The cursors as they stand.
+    pub const CURSORS: u8 = 12;
 }
 
 /// Where a chunk of an upload lies.
@@ -60,6 +72,12 @@ pub(crate) struct ChunkPlace {
     /// Where it begins in the extent file, in bytes.
     #[prost(uint32, tag = "5")]
     pub offset: u32,
+    /// The record of the journal whose payload holds it, if it is neither in an extent nor this record's tail.
+    #[prost(uint64, tag = "6")]
+    pub position: u64,
+    /// Bytes of that payload before it.
+    #[prost(uint32, tag = "7")]
+    pub skip: u32,
 }
 
 /// Head of Prepared and Fetched.
@@ -87,6 +105,9 @@ pub(crate) struct ContentRecord {
     /// How many Places records directly before this one belong to it.
     #[prost(uint32, tag = "7")]
     pub parts: u32,
+    /// How it stands; only in Moved. The numbers of [`State`](super::entry::State).
+    #[prost(uint32, tag = "8")]
+    pub state: u32,
 }
 
 /// Head of Unprepared and Dropped.
@@ -106,6 +127,18 @@ pub(crate) struct RowRecord {
     /// The row.
     #[prost(message, optional, tag = "2")]
     pub row: Option<Row>,
+    /// Sessions of versions that the record had before it and has no more, 16 bytes each. The row before it may
+    /// have left the journal when this one is replayed.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub gone: Vec<Vec<u8>>,
+}
+
+/// Head of Collected.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CollectedRecord {
+    /// Write sessions, 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub sessions: Vec<Bytes>,
 }
 
 /// Head of Advance and FeedReset.
@@ -120,6 +153,20 @@ pub(crate) struct AdvanceRecord {
     /// Everything up to here is applied.
     #[prost(uint64, tag = "3")]
     pub seq: u64,
+}
+
+/// Head of Cursors.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CursorsRecord {
+    /// Generation of the feeds.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Cursor in the control feed.
+    #[prost(uint64, tag = "2")]
+    pub control: u64,
+    /// Cursor in the pair's feed.
+    #[prost(uint64, tag = "3")]
+    pub pair: u64,
 }
 
 /// Head of Places: chunks of a content with more than one record takes.
@@ -145,6 +192,10 @@ pub(crate) enum Change {
     Advance(AdvanceRecord),
     FeedReset(AdvanceRecord),
     Places(PlacesRecord),
+    Collected(CollectedRecord),
+    Moved { record: ContentRecord, tail: Bytes },
+    Chunks { record: PlacesRecord, tail: Bytes },
+    Cursors(CursorsRecord),
 }
 
 /// Length of the head's length.
@@ -162,6 +213,10 @@ impl Change {
             Change::Advance(_) => kind::ADVANCE,
             Change::FeedReset(_) => kind::FEED_RESET,
             Change::Places(_) => kind::PLACES,
+            Change::Collected(_) => kind::COLLECTED,
+            Change::Moved { .. } => kind::MOVED,
+            Change::Chunks { .. } => kind::CHUNKS,
+            Change::Cursors(_) => kind::CURSORS,
         }
     }
 
@@ -173,18 +228,20 @@ impl Change {
         }
         out.clear();
         match self {
-            Change::Content { record, .. } => put(out, record),
+            Change::Content { record, .. } | Change::Moved { record, .. } => put(out, record),
             Change::Unprepared(record) | Change::Dropped(record) => put(out, record),
             Change::Row(record) => put(out, record),
             Change::Advance(record) | Change::FeedReset(record) => put(out, record),
-            Change::Places(record) => put(out, record),
+            Change::Places(record) | Change::Chunks { record, .. } => put(out, record),
+            Change::Collected(record) => put(out, record),
+            Change::Cursors(record) => put(out, record),
         }
     }
 
     /// The bytes behind the head.
     pub fn tail(&self) -> &[u8] {
         match self {
-            Change::Content { tail, .. } => tail,
+            Change::Content { tail, .. } | Change::Moved { tail, .. } | Change::Chunks { tail, .. } => tail,
             _ => &[],
         }
     }
@@ -230,6 +287,10 @@ impl Change {
             kind::ADVANCE => read(head).map(Change::Advance),
             kind::FEED_RESET => read(head).map(Change::FeedReset),
             kind::PLACES => read(head).map(Change::Places),
+            kind::COLLECTED => read(head).map(Change::Collected),
+            kind::MOVED => read(head).map(|record| Change::Moved { record, tail }),
+            kind::CHUNKS => read(head).map(|record| Change::Chunks { record, tail }),
+            kind::CURSORS => read(head).map(Change::Cursors),
             _ => return Err(bad("is of a kind that this version does not know")),
         };
         change.map_err(|_| bad("does not decode"))

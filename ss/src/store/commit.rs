@@ -1,14 +1,19 @@
 //! The one thread that changes the store: many jobs, one sync of the journal, one transaction of the index.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use log::{Extent, Log, LogError, Position, Stage};
 use tokio::sync::oneshot;
+use types::record::{Record, Subject};
 use types::{Error, Result};
 
-use super::apply::{Effects, Outcome, Staged, apply};
-use super::change::Change;
+use super::apply::{Effects, Outcome, Staged, apply, digest_of};
+use super::change::{Change, RowRecord};
+use super::compact::Compaction;
 use super::content::Reserved;
 use super::shared::Shared;
 use super::trouble::{Operation, log_error};
@@ -19,11 +24,21 @@ pub(crate) struct Reply {
     pub position: Position,
     /// One for each of its changes.
     pub outcomes: Vec<Outcome>,
+    /// There is more to tidy.
+    pub more: bool,
 }
 
-/// Changes that stand next to each other in the journal, and who waits for them.
+/// What a job is about.
+pub(crate) enum Work {
+    /// Changes that stand next to each other in the journal.
+    Changes(Vec<Change>),
+    /// A slice of tidying, once the batch is done.
+    Tidy,
+}
+
+/// Something to do, and who waits for it.
 pub(crate) struct Job {
-    pub changes: Vec<Change>,
+    pub work: Work,
     /// Answer only when they are durable.
     pub durable: bool,
     /// Extents that they name.
@@ -31,25 +46,39 @@ pub(crate) struct Job {
     pub reply: oneshot::Sender<Result<Reply>>,
 }
 
+/// Records that are in the journal's buffer.
+#[derive(Default)]
+pub(super) struct Appended {
+    pub staged: Vec<Staged>,
+    /// Why it is not all of them.
+    pub refused: Option<LogError>,
+}
+
 /// A job whose records are in the journal's buffer, or why they are not.
 pub(crate) struct Done {
-    staged: Result<Vec<Staged>, LogError>,
+    /// `None`: to tidy.
+    appended: Option<Appended>,
     durable: bool,
     reply: oneshot::Sender<Result<Reply>>,
 }
 
 /// The state of the committing thread.
 pub(crate) struct Committing {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     scratch: Vec<u8>,
     /// Room that nothing names once the journal is durable up to its present end.
-    freed: Vec<Extent>,
+    pub(super) freed: Vec<Extent>,
     /// What the index holds that is not durable in it.
     behind_records: usize,
     behind_since: Position,
     /// Room on the disk, asked once a batch.
     free: Option<u64>,
     clock: Option<Operation>,
+    /// Records with rows in the batch that is not in the index yet: newest number, and its versions' sessions.
+    versions: HashMap<u64, (u64, Vec<Vec<u8>>)>,
+    pub(super) compaction: Compaction,
+    /// When somebody asked for something last.
+    pub(super) asked: Instant,
 }
 
 impl Committing {
@@ -62,10 +91,70 @@ impl Committing {
             behind_since: end,
             free: None,
             clock: None,
+            versions: HashMap::new(),
+            compaction: Compaction::default(),
+            asked: Instant::now(),
         }
     }
 
-    fn append(&mut self, changes: Vec<Change>, log: &mut Log) -> Result<Vec<Staged>, LogError> {
+    /// Notes in a row which versions it ends, so that it says so on its own when it is replayed.
+    fn note_gone(&mut self, change: &mut Change) -> Result<(), LogError> {
+        let Change::Row(RowRecord { row: Some(row), gone, .. }) = change else { return Ok(()) };
+        let Some(Subject::Record(record)) = &row.subject else { return Ok(()) };
+        let sessions = |r: &Record| r.versions.iter().map(|version| version.session.clone()).collect();
+        let known = match self.versions.entry(record.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let owner = |error: Error| LogError::Owner(error.to_string());
+                let stored = self.shared.stored_record(record.id).map_err(owner)?;
+                unknown.insert(stored.map_or((0, Vec::new()), |stored| (stored.seq, sessions(&stored))))
+            }
+        };
+        if known.0 < row.seq {
+            let (_, before) = std::mem::replace(known, (row.seq, sessions(record)));
+            gone.extend(before.into_iter().filter(|session| !known.1.contains(session)));
+        }
+        Ok(())
+    }
+
+    /// Notes where chunks are that a content cites and did not bring: the record that told may have left the journal
+    /// when this one is replayed.
+    fn note_cited(&mut self, change: &mut Change) -> Result<(), LogError> {
+        let Change::Content { record, .. } = change else { return Ok(()) };
+        let Some(manifest) = record.manifest.as_ref().filter(|m| m.chunks.len() > record.places.len()) else {
+            return Ok(());
+        };
+        if record.parts > 0 {
+            return Ok(()); // uploaded: it brought all of them
+        }
+        let owner = |error: Error| LogError::Owner(error.to_string());
+        for chunk in &manifest.chunks {
+            let sha256 = digest_of(&chunk.sha256).map_err(owner)?;
+            if !record.places.iter().any(|place| place.sha256 == chunk.sha256)
+                && let Some(entry) = self.shared.index.chunk(&sha256).map_err(owner)?
+            {
+                record.places.push(entry.place(&sha256, false));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends changes: those that are in the journal's buffer then, and why the others are not.
+    pub(super) fn append(&mut self, changes: Vec<Change>, log: &mut Log) -> Appended {
+        let mut appended = Appended::default();
+        appended.refused = self.append_to(&mut appended.staged, changes, log).err();
+        if self.scratch.capacity() > 1 << 20 {
+            self.scratch = Vec::new();
+        }
+        appended
+    }
+
+    fn append_to(
+        &mut self,
+        staged: &mut Vec<Staged>,
+        changes: Vec<Change>,
+        log: &mut Log,
+    ) -> Result<(), LogError> {
         let takes_room =
             |c: &Change| matches!(c, Change::Content { record, .. } if record.manifest.is_some());
         if changes.iter().any(takes_room) {
@@ -74,23 +163,24 @@ impl Committing {
                 return Err(LogError::Full { what: "a content would use the room that is kept free".into() });
             }
         }
-        let mut staged = Vec::with_capacity(changes.len());
-        for change in changes {
+        for mut change in changes {
+            self.note_gone(&mut change)?;
+            self.note_cited(&mut change)?;
             change.head(&mut self.scratch);
             let position = log.append(change.kind(), &[&self.scratch, change.tail()])?;
             let payload = (self.scratch.len() + change.tail().len()) as u32;
             staged.push(Staged { position, payload, change });
         }
-        if self.scratch.capacity() > 1 << 20 {
-            self.scratch = Vec::new();
-        }
-        Ok(staged)
+        Ok(())
     }
 
     /// Brings the index and the readers up to date with a batch that is in the journal.
-    fn follow(&mut self, batch: Vec<Staged>, log: &Log) -> Result<Effects> {
+    pub(super) fn follow(&mut self, batch: Vec<Staged>, log: &Log) -> Result<Effects> {
         // After a failure nothing is put into the index any more: it would have a hole. The next start replays.
         self.shared.check()?;
+        if batch.is_empty() {
+            return Ok(Effects::default());
+        }
         let (end, synced) = (log.end(), log.synced());
         let config = &self.shared.config;
         self.behind_records += batch.len();
@@ -103,16 +193,17 @@ impl Committing {
             (self.behind_records, self.behind_since) = (0, end);
         }
         self.shared.show(batch, &effects);
+        self.versions.clear();
         Ok(effects)
     }
 
     /// Gives back what nothing names any more, if that is durable.
-    fn give_back(&mut self, log: &Log) {
+    pub(super) fn give_back(&mut self, log: &Log) {
         if self.freed.is_empty() || log.synced() < log.end() {
             return;
         }
         // Whoever found this room in the index reads it to the end first.
-        let _alone = self.shared.pins.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.shared.reading.write().unwrap_or_else(PoisonError::into_inner);
         for extent in self.freed.drain(..) {
             if let Err(error) = self.shared.extents.free(extent) {
                 tracing::warn!(%error, ?extent, "cannot give an extent back");
@@ -153,23 +244,30 @@ impl Stage for Committing {
         if self.clock.is_none() {
             self.clock = Some(self.shared.health.operation());
         }
-        let Job { changes, durable, reserved, reply } = job;
-        let staged = self.append(changes, log);
-        match &staged {
-            Ok(_) => {
+        let Job { work, durable, reserved, reply } = job;
+        let changes = match work {
+            Work::Changes(changes) => changes,
+            Work::Tidy => return Done { appended: None, durable, reply },
+        };
+        self.asked = Instant::now();
+        let appended = self.append(changes, log);
+        match &appended.refused {
+            None => {
                 self.shared.health.has_room();
                 if let Some(reserved) = reserved {
                     reserved.keep();
                 }
             }
-            Err(error) if log.failed() => self.shared.health.fail(&log_error(error.clone())),
-            Err(error) => self.shared.health.saw(error),
+            Some(error) if log.failed() => self.shared.health.fail(&log_error(error.clone())),
+            Some(error) => self.shared.health.saw(error),
         }
-        Done { staged, durable, reply }
+        Done { appended: Some(appended), durable, reply }
     }
 
     fn needs_sync(&self, done: &[Done]) -> bool {
-        done.iter().any(|job| job.durable && job.staged.is_ok())
+        done.iter().any(|job| {
+            job.durable && job.appended.as_ref().is_some_and(|appended| appended.refused.is_none())
+        })
     }
 
     fn finish(&mut self, done: Vec<Done>, outcome: Result<Position, LogError>, log: &mut Log) {
@@ -180,26 +278,30 @@ impl Stage for Committing {
             return;
         }
         let mut batch = Vec::new();
-        let mut waiting = Vec::with_capacity(done.len());
+        let (mut waiting, mut tidying) = (Vec::with_capacity(done.len()), Vec::new());
         for job in done {
-            match job.staged {
-                Ok(mut staged) => {
+            match job.appended {
+                None => tidying.push(job.reply),
+                Some(Appended { mut staged, refused }) => {
                     let position = staged.first().map_or(log.end(), |s| s.position);
-                    waiting.push((job.reply, position, staged.len()));
+                    waiting.push((job.reply, position, staged.len(), refused));
                     batch.append(&mut staged);
                 }
-                Err(error) => drop(job.reply.send(Err(log_error(error)))), // who asked may be gone
             }
         }
-        if !batch.is_empty() {
+        if !waiting.is_empty() {
             match self.follow(batch, log) {
                 Ok(effects) => {
                     self.freed.extend(effects.freed);
                     self.note_end(log);
                     let mut outcomes = effects.outcomes.into_iter();
-                    for (reply, position, count) in waiting {
+                    for (reply, position, count, refused) in waiting {
                         let outcomes = outcomes.by_ref().take(count).collect();
-                        drop(reply.send(Ok(Reply { position, outcomes })));
+                        let answer = match refused {
+                            None => Ok(Reply { position, outcomes, more: false }),
+                            Some(error) => Err(log_error(error)),
+                        };
+                        drop(reply.send(answer)); // who asked may be gone
                     }
                 }
                 Err(error) => {
@@ -213,6 +315,13 @@ impl Stage for Committing {
             self.note_end(log);
         }
         self.give_back(log);
+        if !tidying.is_empty() {
+            let tidied = self.tidy(log);
+            for reply in tidying {
+                let reply_of = |more| Reply { position: log.end(), outcomes: Vec::new(), more };
+                drop(reply.send(tidied.clone().map(reply_of)));
+            }
+        }
         self.clock = None;
     }
 
@@ -224,6 +333,9 @@ impl Stage for Committing {
     }
 
     fn weight(job: &Job) -> usize {
-        job.changes.iter().map(Change::weight).sum()
+        match &job.work {
+            Work::Changes(changes) => changes.iter().map(Change::weight).sum(),
+            Work::Tidy => 0,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What an owner chooses about its store.
 
+use std::time::Duration;
+
 use log::{Bounds, EXTENT_FILE_BYTES};
 
 /// How a store uses its disk and memory.
@@ -25,6 +27,11 @@ pub struct StoreConfig {
     pub index_commit_records: usize,
     /// Room that contents leave free, in bytes, so that rows, cursors and the index still find some.
     pub keep_free_bytes: u64,
+    /// The journal is compacted when nothing came for so long, once a half of it is not needed; beyond three quarters,
+    /// or when room is short, at once.
+    pub compact_idle: Duration,
+    /// So few segments are never compacted.
+    pub compact_segments: usize,
     /// Bounds of the queue before the journal.
     pub bounds: Bounds,
 }
@@ -42,6 +49,8 @@ impl Default for StoreConfig {
             index_commit_bytes: 32 << 20,
             index_commit_records: 50_000,
             keep_free_bytes: 128 << 20,
+            compact_idle: Duration::from_millis(200),
+            compact_segments: 4,
             bounds: Bounds::default(),
         }
     }

@@ -94,6 +94,15 @@ impl Content {
         Content { manifest, tail: bytes, places: Vec::new(), reserved: None }
     }
 
+    /// A content that is held here already, for another session: it cites the same chunks (R16), which must not
+    /// be collected before this is prepared.
+    pub fn cited(manifest: &Manifest) -> Content {
+        if manifest.is_inline() {
+            return Content::inline(manifest.inline.clone(), manifest.crc64);
+        }
+        Content { manifest: manifest.clone(), tail: Bytes::new(), places: Vec::new(), reserved: None }
+    }
+
     /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

@@ -1,5 +1,6 @@
 //! What the index holds of a content and of a chunk, as bytes.
 
+use bytes::Bytes;
 use log::{Extent, Position};
 use types::Result;
 use types::record::Manifest;
@@ -22,7 +23,8 @@ pub enum State {
 }
 
 impl State {
-    fn from_byte(byte: u8) -> Option<State> {
+    /// The state of this number.
+    pub(super) fn from_byte(byte: u8) -> Option<State> {
         [State::Prepared, State::Open, State::Kept, State::Loose].into_iter().find(|s| *s as u8 == byte)
     }
 }
@@ -109,6 +111,9 @@ impl ChunkEntry {
     pub fn placed(place: &ChunkPlace, here: (Position, u32)) -> ChunkEntry {
         let location = match extent_of(place) {
             Some(extent) => Location::Extent(extent),
+            None if place.position != 0 => {
+                Location::Journal { position: Position(place.position), skip: place.skip }
+            }
             None => Location::Journal { position: here.0, skip: here.1 },
         };
         ChunkEntry { refs: 0, len: place.len, location, crcs: place.crcs.clone() }
@@ -145,6 +150,22 @@ impl ChunkEntry {
         };
         let crcs = bytes[Self::HEAD..].chunks_exact(8).map(|c| u64_at(c, 0)).collect();
         Ok(ChunkEntry { refs: u32_at(bytes, 0), len, location, crcs })
+    }
+
+    /// The place of this chunk for a record of the journal; if that record carries it itself, without a place.
+    pub fn place(&self, sha256: &[u8; 32], carried: bool) -> ChunkPlace {
+        let mut place = ChunkPlace {
+            sha256: Bytes::copy_from_slice(sha256),
+            len: self.len,
+            crcs: self.crcs.clone(),
+            ..ChunkPlace::default()
+        };
+        match self.location {
+            Location::Extent(extent) => (place.file, place.offset) = (extent.file, extent.offset),
+            Location::Journal { .. } if carried => {}
+            Location::Journal { position, skip } => (place.position, place.skip) = (position.0, skip),
+        }
+        place
     }
 
     /// Its extent, if it is in one.

@@ -32,6 +32,8 @@ const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("
 const CONTENTS: TableDefinition<'static, Key16, Value> = TableDefinition::new("contents");
 /// Sessions that are prepared or open again.
 const PENDING: TableDefinition<'static, Key16, ()> = TableDefinition::new("pending");
+/// Sessions whose contents no version names any more.
+const LOOSE: TableDefinition<'static, Key16, ()> = TableDefinition::new("loose");
 /// Session → digests of its chunks, 32 bytes each; only contents that have chunks.
 const CONTENT_CHUNKS: TableDefinition<'static, Key16, Value> = TableDefinition::new("content-chunks");
 /// SHA-256 → [`ChunkEntry`].
@@ -44,7 +46,7 @@ const USERS: TableDefinition<'static, &'static str, Value> = TableDefinition::ne
 const PAIRS: TableDefinition<'static, u32, Value> = TableDefinition::new("pairs");
 
 /// What stands under `format`.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Keys of the table `meta`.
 pub(super) mod meta {
@@ -53,6 +55,7 @@ pub(super) mod meta {
     pub const GENERATION: &str = "generation";
     pub const CONTROL: &str = "control";
     pub const PAIR: &str = "pair";
+    pub const LIVE: &str = "live";
 }
 
 /// How far a store has applied its feeds.
@@ -76,11 +79,14 @@ pub(crate) struct Tables<'t> {
     pub meta: Table<'t, &'static str, u64>,
     pub contents: Table<'t, Key16, Value>,
     pub pending: Table<'t, Key16, ()>,
+    pub loose: Table<'t, Key16, ()>,
     pub content_chunks: Table<'t, Key16, Value>,
     pub chunks: Table<'t, Key32, Value>,
     pub records: Table<'t, u64, Value>,
     pub users: Table<'t, &'static str, Value>,
     pub pairs: Table<'t, u32, Value>,
+    /// By how much the bytes of the journal that are needed change.
+    pub live: i64,
 }
 
 impl<'t> Tables<'t> {
@@ -89,11 +95,13 @@ impl<'t> Tables<'t> {
             meta: txn.open_table(META)?,
             contents: txn.open_table(CONTENTS)?,
             pending: txn.open_table(PENDING)?,
+            loose: txn.open_table(LOOSE)?,
             content_chunks: txn.open_table(CONTENT_CHUNKS)?,
             chunks: txn.open_table(CHUNKS)?,
             records: txn.open_table(RECORDS)?,
             users: txn.open_table(USERS)?,
             pairs: txn.open_table(PAIRS)?,
+            live: 0,
         })
     }
 }
@@ -197,6 +205,11 @@ impl Index {
         Ok(Position(self.meta(meta::UPTO)?.unwrap_or_default()))
     }
 
+    /// Bytes of the journal's records that are needed, about.
+    pub fn live_bytes(&self) -> Result<u64> {
+        Ok(self.meta(meta::LIVE)?.unwrap_or_default())
+    }
+
     /// The cursors.
     pub fn cursors(&self) -> Result<Cursors> {
         Ok(Cursors {
@@ -232,6 +245,23 @@ impl Index {
         rows.map(|row| Ok(SessionId(*row.map_err(index_error)?.0.value()))).collect()
     }
 
+    /// The first sessions that wait to be collected and that `take` takes, at most `limit`.
+    pub fn loose(&self, limit: usize, mut take: impl FnMut(SessionId) -> bool) -> Result<Vec<SessionId>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(LOOSE).map_err(index_error)?;
+        let mut found = Vec::new();
+        for row in table.iter().map_err(index_error)? {
+            let session = SessionId(*row.map_err(index_error)?.0.value());
+            if take(session) {
+                found.push(session);
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// A chunk.
     pub fn chunk(&self, sha256: &[u8; 32]) -> Result<Option<ChunkEntry>> {
         let txn = self.db.begin_read().map_err(index_error)?;
@@ -250,6 +280,19 @@ impl Index {
             extents.extend(ChunkEntry::decode(row.1.value())?.extent());
         }
         Ok(extents)
+    }
+
+    /// All chunks, for comparing.
+    #[cfg(test)]
+    pub fn chunks(&self) -> Result<Vec<([u8; 32], ChunkEntry)>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CHUNKS).map_err(index_error)?;
+        let rows = table.iter().map_err(index_error)?;
+        rows.map(|row| {
+            let row = row.map_err(index_error)?;
+            Ok((*row.0.value(), ChunkEntry::decode(row.1.value())?))
+        })
+        .collect()
     }
 
     /// A record.

@@ -10,15 +10,18 @@ mod apply;
 mod cache;
 mod change;
 mod commit;
+mod compact;
 mod config;
 mod content;
 mod entry;
 mod index;
 mod open;
+mod pins;
 mod read;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod trouble;
 mod writer;
 
@@ -26,6 +29,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::{Committer, Disk, Log, Position, Refused};
@@ -41,13 +45,14 @@ pub use content::{Content, Held, Origin};
 pub use entry::State;
 pub use index::Cursors;
 pub use log::Position as JournalPosition;
+pub use pins::Pin;
 pub use writer::ContentWriter;
 
 use apply::Outcome;
 use change::{
     AdvanceRecord, Change, ChunkPlace, ContentRecord, PlacesRecord, RowRecord, SessionRecord, session_bytes,
 };
-use commit::{Committing, Job, Reply};
+use commit::{Committing, Job, Reply, Work};
 use content::Reserved;
 use index::Index;
 use open::{MakeIndex, Opened, open};
@@ -224,6 +229,14 @@ impl Store {
         synced.map_err(|error| Error::internal(format_args!("a sync of the extents ended early: {error}")))?
     }
 
+    /// Waits until everything that could be seen here when this was called is durable.
+    ///
+    /// # Errors
+    /// `Io`: the store is out of service.
+    pub async fn barrier(&self) -> Result<()> {
+        self.change(Vec::new(), None, true).await.map(|_| ())
+    }
+
     /// The prepared mark goes, the content stays and may be prepared again (R10). Not waited for on the disk:
     /// if it is lost, the session is only resolved once more.
     ///
@@ -255,7 +268,7 @@ impl Store {
         for (place, row) in rows.into_iter().enumerate() {
             // What is known already costs no record. It is looked at again where it counts, in order.
             if self.is_news(&row)? {
-                changes.push(Change::Row(RowRecord { feed, row: Some(row) }));
+                changes.push(Change::Row(RowRecord { feed, row: Some(row), gone: Vec::new() }));
                 places.push(place);
             }
         }
@@ -414,6 +427,33 @@ impl Store {
         self.shared.verify(session)
     }
 
+    /// Keeps a content from being collected as long as the answer lives (R32), whether it is here or not: pin first,
+    /// then look.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is being collected just now, or too many contents are pinned.
+    pub fn pin(&self, session: SessionId) -> Result<Pin> {
+        self.shared.pins.pin(session)
+    }
+
+    /// Keeps a content from being collected for so long; asking again renews that. For what is read by many requests.
+    ///
+    /// # Errors
+    /// Those of [`pin`](Self::pin).
+    pub fn pin_for(&self, session: SessionId, time: Duration) -> Result<()> {
+        self.shared.pins.renew(session, time)
+    }
+
+    /// Does a bounded slice of what keeps the disk tidy: contents that no version names any more are collected, then
+    /// their room is free; the oldest segment of a journal that is half empty is written anew. Says whether there is more to do.
+    ///
+    /// # Errors
+    /// `DiskFull`: there is no room for the record that says it. `Io`: the store is out of service.
+    pub async fn tidy(&self) -> Result<bool> {
+        let reply = self.submit(Work::Tidy, None, false).await?;
+        Ok(reply.more)
+    }
+
     /// Where the durable journal ends (R7).
     pub fn journal_end(&self) -> u64 {
         self.shared.journal_end().0
@@ -439,6 +479,20 @@ impl Store {
         self.shared.health.trouble()
     }
 
+    /// Whether the room that is kept free is touched, or nearly: contents are refused then, and room is to be made.
+    pub fn is_short(&self) -> bool {
+        let keep = self.shared.config.keep_free_bytes;
+        self.shared.free_bytes() < keep + keep / 8
+    }
+
+    /// Refuses when the store takes no more writes until it is opened again.
+    ///
+    /// # Errors
+    /// `Io`: why.
+    pub fn in_service(&self) -> Result<()> {
+        self.shared.check()
+    }
+
     /// Finishes what was asked for, makes the index durable and ends the store's thread. Blocks. Other clones
     /// can only read from then on.
     pub fn close(self) {
@@ -457,6 +511,10 @@ impl Store {
 
     /// Hands changes to the committing thread and waits for it.
     async fn change(&self, changes: Vec<Change>, reserved: Option<Reserved>, durable: bool) -> Result<Reply> {
+        self.submit(Work::Changes(changes), reserved, durable).await
+    }
+
+    async fn submit(&self, work: Work, reserved: Option<Reserved>, durable: bool) -> Result<Reply> {
         let ended =
             || Error::new(Code::Unavailable, "the store is closed", "wait until the server is up again");
         self.shared.check()?;
@@ -468,7 +526,7 @@ impl Store {
             ));
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job { changes, durable, reserved, reply };
+        let job = Job { work, durable, reserved, reply };
         match writing.committer.try_submit(job) {
             Ok(()) => {}
             Err(Refused::Closed(_)) => return Err(ended()),

@@ -56,6 +56,12 @@ fn open_journal(
     let index = make(false)?;
     let upto = index.upto()?;
     match replay(disk, &index, config, upto, spares) {
+        // A segment that the index has not seen to its end may have been given back since it was written.
+        Ok(log)
+            if log.segments().first().is_some_and(|first| upto.segment() < first.number) && upto.0 > 0 =>
+        {
+            tracing::warn!(%upto, "the index is older than the journal; it is rebuilt");
+        }
         Ok(log) => return Ok((index, log)),
         // The journal ends before what the index has seen, or is another one: the index is not believed.
         Err(Failed::Log(LogError::Damaged { .. })) if upto != Position::default() => {

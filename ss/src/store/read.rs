@@ -78,7 +78,7 @@ impl Shared {
     fn read_chunk(&self, chunk: &ChunkRef, from: usize, to: usize) -> Result<Bytes> {
         let sha256 = digest_of(&chunk.sha256)?;
         // Room that is given back is not used again before those who found it in the index have read.
-        let _pin = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+        let _pin = self.reading.read().unwrap_or_else(PoisonError::into_inner);
         let entry = self.index.chunk(&sha256)?.ok_or_else(|| {
             Error::new(
                 Code::NoSuchVersion,
@@ -118,10 +118,14 @@ impl Shared {
 
     /// Compares every byte of a content with its SHA-256, from the disk. The inner error says what is wrong.
     pub(crate) fn verify(&self, session: SessionId) -> Result<Result<(), String>> {
-        let Some(entry) = self.index.content(session)? else {
-            return Ok(Err("it is not held".into()));
+        let loaded = {
+            let _reading = self.reading.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(entry) = self.index.content(session)? else {
+                return Ok(Err("it is not held".into()));
+            };
+            self.load(session, &entry)
         };
-        match self.load(session, &entry).and_then(|held| self.verify_content(&held.manifest)) {
+        match loaded.and_then(|held| self.verify_content(&held.manifest)) {
             Ok(()) => Ok(Ok(())),
             Err(e) if matches!(e.code, Code::Damaged | Code::NoSuchVersion) => Ok(Err(e.message)),
             Err(e) => Err(e),

@@ -16,6 +16,7 @@ use super::config::StoreConfig;
 use super::content::Held;
 use super::entry::ContentEntry;
 use super::index::{Cursors, Index};
+use super::pins::Pins;
 use super::trouble::{Health, damaged, lock, log_error};
 
 /// See the module's description.
@@ -32,7 +33,8 @@ pub(crate) struct Shared {
     pub journal_bytes: AtomicU64,
     /// Held for reading from the look into the index until the bytes are read; for writing before room is
     /// given back.
-    pub pins: RwLock<()>,
+    pub reading: RwLock<()>,
+    pub pins: Arc<Pins>,
     records: Cache<u64, Arc<Record>>,
     contents: Cache<SessionId, Held>,
     users: Cache<String, Arc<User>>,
@@ -65,7 +67,8 @@ impl Shared {
             cursors: Mutex::new(cursors),
             journal_end: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
-            pins: RwLock::new(()),
+            reading: RwLock::new(()),
+            pins: Arc::default(),
             records: Cache::new(bytes / 4),
             contents: Cache::new(bytes / 2),
             users: Cache::new(bytes / 16),
@@ -82,8 +85,12 @@ impl Shared {
             Found::Gone => return Ok(None),
             Found::Miss(ticket) => ticket,
         };
-        let Some(entry) = self.index.content(session)? else { return Ok(None) };
-        let held = self.load(session, &entry)?;
+        let held = {
+            // What the index names is there until it has been read.
+            let _reading = self.reading.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(entry) = self.index.content(session)? else { return Ok(None) };
+            self.load(session, &entry)?
+        };
         self.contents.fill(session, held.clone(), held.weight(), ticket);
         Ok(Some(held))
     }
@@ -94,7 +101,9 @@ impl Shared {
         let (kind, payload) =
             self.reader.read_hinted(entry.position, entry.payload as usize).map_err(log_error)?;
         match Change::decode(kind, payload)? {
-            Change::Content { record, tail, .. } if record.session[..] == session.0 => {
+            Change::Content { record, tail, .. } | Change::Moved { record, tail }
+                if record.session[..] == session.0 =>
+            {
                 Held::from_record(record, tail, entry.state)
             }
             _ => Err(damaged(format_args!("the journal holds no content at {}", entry.position))),

@@ -315,7 +315,7 @@ impl ContentWriter {
             inline: Bytes::new(),
             chunks: vec![ChunkRef { sha256: sha256.clone(), len, crc64: crc }],
         };
-        let places = vec![ChunkPlace { sha256, len, crcs: chunk.crcs, file: 0, offset: 0 }];
+        let places = vec![ChunkPlace { sha256, len, crcs: chunk.crcs, ..ChunkPlace::default() }];
         Content { manifest, tail: bytes, places, reserved: None }
     }
 
@@ -334,7 +334,7 @@ impl ContentWriter {
             manifest.crc64 = crc64_concat(manifest.crc64, chunk.crc64, len.into());
             manifest.chunks.push(ChunkRef { sha256: sha256.clone(), len, crc64: chunk.crc64 });
             let (file, offset) = (chunk.extent.file, chunk.extent.offset);
-            places.push(ChunkPlace { sha256, len, crcs: chunk.crcs, file, offset });
+            places.push(ChunkPlace { sha256, len, crcs: chunk.crcs, file, offset, ..ChunkPlace::default() });
         }
         Content { manifest, tail: Bytes::new(), places, reserved: Some(self.reserved) }
     }

@@ -1,5 +1,7 @@
 //! The store on a simulated disk, with an index that loses what it did not sync.
 
+mod collect;
+mod compact;
 mod contents;
 mod crash;
 mod rows;

@@ -123,6 +123,7 @@ pub fn config() -> StoreConfig {
         index_cache_bytes: 1 << 20,
         cache_bytes: 1 << 20,
         keep_free_bytes: 0,
+        compact_idle: Duration::ZERO,
         bounds: log::Bounds { lazy: forever, idle: forever, ..log::Bounds::default() },
         ..StoreConfig::default()
     }
@@ -238,6 +239,8 @@ pub fn state(store: &Store, session: SessionId) -> Option<State> {
 /// All that a store holds, for comparing.
 #[derive(Debug, PartialEq)]
 pub struct Dump {
+    /// Digest, references and place of each chunk.
+    pub chunks: Vec<String>,
     pub contents: Vec<(SessionId, State, Bytes)>,
     pub records: Vec<Record>,
     pub cursors: Cursors,
@@ -245,7 +248,12 @@ pub struct Dump {
 
 pub fn dump(store: &Store) -> Dump {
     let held = store.contents_after(None, usize::MAX).unwrap();
+    let chunks = store.shared.index.chunks().unwrap();
     Dump {
+        chunks: chunks
+            .iter()
+            .map(|(sha, c)| format!("{:?} {} {:?}", &sha[..4], c.refs, c.location))
+            .collect(),
         contents: held.iter().map(|h| (h.session, h.state, read_all(store, h).unwrap())).collect(),
         records: store.records_after(0, 1000).unwrap().iter().map(|r| Record::clone(r)).collect(),
         cursors: store.cursors(),
