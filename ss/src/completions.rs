@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use types::command::{Answer, WriteComplete};
 use types::limits::{BATCH_BYTES, BATCH_COMMANDS, KIB};
-use types::message::member::{Complete, CompleteRequest};
+use types::message::member::{Complete, CompleteRequest, Resolve, ResolveReply, ResolveRequest};
 use types::{Code, Error, Result};
 
 /// Calls under way at once.
@@ -36,14 +36,15 @@ struct Waiting {
 #[derive(Clone)]
 pub struct Completions {
     queue: mpsc::Sender<Waiting>,
+    link: Reconnecting,
 }
 
 impl Completions {
     /// Starts asking over `link`. Needs a runtime.
     pub fn start(link: Reconnecting, serving: Arc<Serving>, stop: Stop) -> Completions {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(work(waiting, Asker { link, serving, stop }));
-        Completions { queue }
+        tokio::spawn(work(waiting, Asker { link: link.clone(), serving, stop }));
+        Completions { queue, link }
     }
 
     /// Asks for `write` and waits for the decision: `Ok` is the log's word, also a refusal; `Err` means that
@@ -54,6 +55,14 @@ impl Completions {
             Error::new(Code::Busy, "too many writes wait for the name manager", "try again in a moment")
         })?;
         decided.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+impl Completions {
+    /// Asks once what became of prepared sessions.
+    pub async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveReply> {
+        let connection = self.link.get(Instant::now() + PATIENCE).await?;
+        Ok(wire::call::<Resolve>(&connection, request, Bytes::new(), PATIENCE).await?.0)
     }
 }
 
@@ -129,7 +138,7 @@ impl Asker {
                 // The resolution that follows the new registration decides, or the repeated commit (R10).
                 return Err(Error { code: Code::NotActing, ..error });
             }
-            if !error.code.is_retryable() && error.code != Code::Timeout {
+            if !wire::passes(&error) {
                 return Err(error);
             }
             tracing::debug!(%error, writes = request.writes.len(), "not decided yet");

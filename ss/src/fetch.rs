@@ -6,6 +6,7 @@ use crate::sessions::lock;
 use crate::store::Content;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -187,7 +188,7 @@ async fn bytes(node: &Arc<Node>, wanted: &Wanted, manifest: Manifest) -> Result<
     while asked < size || !flying.is_empty() {
         while asked < size && flying.len() < RANGES {
             let end = (asked + PIECE as u64).min((asked / CHUNK as u64 + 1) * CHUNK as u64).min(size);
-            flying.push_back((asked, tokio::spawn(range(node.clone(), wanted.session, asked, end - asked))));
+            flying.push_back((asked, tokio::spawn(range(node.clone(), wanted.session, asked..end))));
             asked = end;
         }
         let Some((offset, next)) = flying.pop_front() else { break };
@@ -214,7 +215,9 @@ async fn bytes(node: &Arc<Node>, wanted: &Wanted, manifest: Manifest) -> Result<
     Ok(content)
 }
 
-async fn range(node: Arc<Node>, session: SessionId, offset: u64, len: u64) -> Result<Bytes> {
+/// Bytes of a version or of a session that the partner has.
+pub(crate) async fn range(node: Arc<Node>, session: SessionId, range: Range<u64>) -> Result<Bytes> {
+    let (offset, len) = (range.start, range.end - range.start);
     let request = GetBytesRequest {
         session: session.0.to_vec(),
         offset,

@@ -60,6 +60,8 @@ fn send(node: &Arc<Node>, link: &Reconnecting) {
         request.free_bytes = store.free_bytes();
         request.oldest_io_ms = store.oldest_io_ms();
         request.trouble = store.trouble().unwrap_or_default();
+        request.short = store.is_short();
+        request.broken = store.in_service().is_err();
     }
     // Last, because the lease counts from here (R2).
     let Some((number, incarnation)) = node.serving.sending() else { return };

@@ -1,26 +1,65 @@
 //! Drops uploads whose clients have gone (I9), here and what of them is in the store.
 
 use crate::node::Node;
+use crate::resolution;
+use crate::store::Held;
 use net::clock::boottime;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
+use types::Result;
+use types::ids::SessionId;
 
 /// How often to look.
 const ROUND: Duration = Duration::from_secs(5);
+/// What the partner has said nothing of for so long is asked about, so often.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Looks until the server stops.
 pub async fn run(node: Arc<Node>) {
+    let mut asked = Instant::now();
     while !node.is_stopped() {
         tokio::select! {
             () = node.stopped() => return,
             () = tokio::time::sleep(ROUND) => {}
         }
-        for upload in node.sessions.expire(boottime()) {
-            tracing::info!(session = %upload.id, "an upload made no progress and is dropped");
-            node.forget(&upload).await;
-            if node.serving.epoch().is_some() {
-                node.partner.abort(upload.id);
+        expire(&node, boottime()).await;
+        if asked.elapsed() >= FORGOTTEN {
+            asked = Instant::now();
+            if let Err(error) = ask_for_forgotten(&node, FORGOTTEN).await {
+                tracing::debug!(%error, "what became of passed sessions is not known yet");
             }
         }
     }
+}
+
+/// Drops what has made no progress.
+pub(crate) async fn expire(node: &Arc<Node>, now: Duration) {
+    let cursor = node.disk.get().map_or(0, |store| store.cursors().pair);
+    for upload in node.sessions.expire(now, cursor) {
+        tracing::info!(session = %upload.id, "an upload made no progress and is dropped");
+        node.forget(&upload).await;
+        if node.serving.epoch().is_some() {
+            let ended = upload.clone();
+            node.partner.abort(upload.id, async move { ended.passed().await });
+        }
+    }
+}
+
+/// Asks what became of sessions that are prepared for the partner and of which neither a row nor an abort has told.
+/// The partner may still commit one, so the answer is not final, and it only starts a clock.
+pub(crate) async fn ask_for_forgotten(node: &Node, after: Duration) -> Result<()> {
+    // What this server itself commits is decided by its registration.
+    if node.serving.epoch().is_some() || node.serving.incarnation() == 0 {
+        return Ok(());
+    }
+    let forgotten = |id: SessionId| node.sessions.is_forgotten(id, after);
+    let is_asked = |held: &Held| held.origin.for_partner && forgotten(held.session);
+    let held: Vec<Held> = node.store()?.prepared()?.into_iter().filter(is_asked).collect();
+    for page in held.chunks(resolution::PAGE) {
+        let request = resolution::request(node, node.serving.incarnation(), page);
+        let reply = node.completions.resolve(&request).await?;
+        resolution::follow(node, page, reply, forgotten).await?;
+    }
+    Ok(())
 }

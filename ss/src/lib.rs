@@ -7,6 +7,8 @@
 
 mod completions;
 mod config;
+#[cfg(test)]
+mod decision_tests;
 mod fetch;
 mod heartbeat;
 mod identity;
@@ -19,11 +21,13 @@ mod partner;
 mod passer;
 mod pool;
 mod registration;
+mod resolution;
 mod run;
 mod service;
 mod serving;
 mod sessions;
 pub mod store;
+mod tidier;
 mod upload;
 #[cfg(test)]
 mod upload_tests;

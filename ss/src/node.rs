@@ -6,12 +6,13 @@ use crate::partner::Partner;
 use crate::pool::Pool;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
-use crate::store::Store;
+use crate::store::{State, Store};
 use crate::upload::Upload;
 use ss_core::lease::Cursors;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use types::capability::{Capability, SignedCapability};
+use types::ids::SessionId;
 use types::{Code, Error, Result};
 
 /// Told once: the server stops.
@@ -113,22 +114,40 @@ impl Node {
         Ok(capability)
     }
 
-    /// Ends an upload without a version: its bytes go, here. What is prepared for nothing goes with it.
+    /// Ends an upload without a version: its bytes go, here. What is prepared for nothing goes with it. What a row
+    /// that has not come may name stays, open, and expires later (decision 0007).
     pub async fn forget(&self, upload: &Arc<Upload>) {
+        let cursor = self.disk.get().map_or(0, |store| store.cursors().pair);
+        if !upload.is_told_by(cursor) {
+            return upload.reopen();
+        }
+        self.lose(upload).await;
+        if let Err(error) = self.drop_undecided(upload.id).await {
+            let id = upload.id;
+            tracing::warn!(%error, session = %id, "an upload could not be dropped");
+        }
+    }
+
+    /// Ends an upload whose bytes are gone, but for what the store holds.
+    pub async fn lose(&self, upload: &Arc<Upload>) {
         upload.end();
         self.sessions.remove(upload);
-        let (ended, id) = (upload.clone(), upload.id);
+        let ended = upload.clone();
         let discarded = self.pool.run(move || {
             ended.discard();
             Ok(())
         });
-        let dropped = async {
-            discarded.await?;
-            let store = self.store()?;
-            if store.lookup(id)?.is_some() { store.drop_session(id).await } else { Ok(()) }
-        };
-        if let Err(error) = dropped.await {
-            tracing::warn!(%error, session = %id, "an upload could not be dropped");
+        if let Err(error) = discarded.await {
+            tracing::warn!(%error, session = %upload.id, "an upload could not be given up");
+        }
+    }
+
+    /// Drops what the store holds of a session, unless it is a version.
+    pub async fn drop_undecided(&self, id: SessionId) -> Result<()> {
+        let store = self.store()?;
+        match store.lookup(id)? {
+            Some(held) if held.state != State::Kept => store.drop_session(id).await,
+            _ => Ok(()),
         }
     }
 

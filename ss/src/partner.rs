@@ -108,13 +108,15 @@ impl Partner {
         told
     }
 
-    /// Tells the partner, if it is there, that a session is dropped. Best effort: it expires there anyway.
-    pub fn abort(self: &Arc<Self>, session: SessionId) {
+    /// Tells the partner, if it is there, that a session is dropped, once nothing of it is on its way there any more
+    /// (`after`): else what comes later would stay. Best effort: the partner asks for what it was not told of.
+    pub fn abort(self: &Arc<Self>, session: SessionId, after: impl Future<Output = ()> + Send + 'static) {
         if !self.is_there() {
             return;
         }
         let partner = self.clone();
         tokio::spawn(async move {
+            after.await;
             let request = PassAbortRequest { session: session.0.to_vec() };
             let told = partner.call::<PassAbort>(&request, Bytes::new(), PATIENCE).await;
             if let Err(error) = told {

@@ -40,6 +40,12 @@ pub fn start(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) {
     });
 }
 
+/// Has the partner open the session, and gives what it has of it.
+pub async fn ask(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) -> Result<SessionState> {
+    let passer = Passer { node: node.clone(), upload: upload.clone(), epoch };
+    passer.pass(0, Bytes::new(), true).await
+}
+
 struct Passer {
     node: Arc<Node>,
     upload: Arc<Upload>,
@@ -68,6 +74,9 @@ impl Passer {
                 return self.upload.partner_prepared(false);
             }
             tokio::time::sleep(PAUSE).await;
+            if self.upload.is_over() {
+                return self.upload.partner_prepared(false);
+            }
         }
     }
 

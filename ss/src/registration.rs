@@ -4,29 +4,26 @@
 
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::store::{Held, Store, StoreConfig};
-use crate::wire;
+use crate::resolution;
+use crate::store::{Store, StoreConfig};
+use crate::wire::{self, passes};
 use bytes::Bytes;
 use log::RealDisk;
 use net::Reconnecting;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use types::command::{Recovered, Register};
 use types::ids::SessionId;
 use types::message::Method;
-use types::message::member::{
-    Prepared, RegisterServer, Registered, ReportRecovered, Resolve, ResolveRequest,
-};
+use types::message::member::{RegisterServer, Registered, ReportRecovered, Resolve};
+use types::record::Server;
 use types::{Code, Error, Result};
 
 /// How long one request may take before it is repeated.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses between two tries: from, to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Sessions asked about in one request.
-const RESOLVE_PAGE: usize = 500;
 /// Folder of the store in the data directory.
 const STORE: &str = "store";
 
@@ -59,6 +56,11 @@ impl Registration {
     /// to look at, or when the server stops.
     pub async fn live(mut self) -> Result<()> {
         loop {
+            // Its partner stands in for it, or it was not acting: there is nothing it could do before it is started
+            // again (R31).
+            if let Some(store) = self.node.disk.get() {
+                store.in_service()?;
+            }
             let incarnation = match self.once().await {
                 Ok(incarnation) => incarnation,
                 Err(Trouble::RegisterAgain) => continue,
@@ -92,9 +94,10 @@ impl Registration {
         let registered = self.register().await?;
         let incarnation = self.node.serving.incarnation();
         let store = self.store().await.map_err(Trouble::Final)?;
-        self.report(&store, incarnation).await?;
+        let known = self.report(&store, incarnation).await?;
         // After the report: a generation other than the disk's is news for the name manager too.
         store.set_generation(registered.generation).await.map_err(Trouble::Final)?;
+        self.expire_leftovers(&store, known.pair_mark).map_err(Trouble::Final)?;
         self.resolve(&store, incarnation, |_| true).await?;
         self.node.serving.resolved(incarnation);
         tracing::info!(server = %self.node.name(), incarnation, "registered");
@@ -136,19 +139,19 @@ impl Registration {
             Store::open(Arc::new(disk), &folder, StoreConfig::default())
         };
         let store = self.node.pool.run(open).await?;
-        self.expire_leftovers(&store)?;
         Ok(self.node.disk.get_or_init(|| store).clone())
     }
 
     /// Contents that were open again before the restart: their clocks start anew.
-    fn expire_leftovers(&self, store: &Store) -> Result<()> {
-        for held in store.open_again()? {
-            self.reopen(&held)?;
-        }
+    fn expire_leftovers(&self, store: &Store, mark: u64) -> Result<()> {
+        let leftovers = store.open_again()?.into_iter();
+        leftovers
+            .filter(|held| self.node.sessions.get(held.session).is_none())
+            .for_each(|held| resolution::reopen(&self.node, &held, mark));
         Ok(())
     }
 
-    async fn report(&self, store: &Store, incarnation: u64) -> Result<(), Trouble> {
+    async fn report(&self, store: &Store, incarnation: u64) -> Result<Server, Trouble> {
         let cursors = store.cursors();
         let recovered = Recovered {
             server: self.node.name().to_owned(),
@@ -158,45 +161,24 @@ impl Registration {
             journal: store.journal_end(),
             generation: cursors.generation,
         };
-        self.ask::<ReportRecovered>(&recovered).await.map(drop)
+        self.ask::<ReportRecovered>(&recovered).await
     }
 
-    /// Learns what became of every prepared session (R10): in the log it is kept, its row comes; else it is
-    /// open again.
+    /// Learns what became of every prepared session (R10).
     async fn resolve(
         &self,
         store: &Store,
         incarnation: u64,
         only: impl Fn(SessionId) -> bool,
     ) -> Result<(), Trouble> {
-        let prepared = store.prepared().map_err(Trouble::Final)?;
-        let asked = prepared.into_iter().filter(|held| only(held.session));
-        let held: HashMap<SessionId, Held> = asked.map(|held| (held.session, held)).collect();
-        let all: Vec<&Held> = held.values().collect();
-        for page in all.chunks(RESOLVE_PAGE) {
-            let request = ResolveRequest {
-                server: self.node.name().to_owned(),
-                incarnation,
-                sessions: page.iter().map(|held| question(held)).collect(),
-            };
+        let mut prepared = store.prepared().map_err(Trouble::Final)?;
+        prepared.retain(|held| only(held.session));
+        for page in prepared.chunks(resolution::PAGE) {
+            let request = resolution::request(&self.node, incarnation, page);
             let reply = self.ask::<Resolve>(&request).await?;
-            for resolution in reply.resolutions {
-                let id = SessionId::from_slice(&resolution.session).map_err(Trouble::Final)?;
-                if let (false, Some(held)) = (resolution.committed, held.get(&id))
-                    && only(id)
-                {
-                    store.unprepare(id).await.map_err(Trouble::Final)?;
-                    self.reopen(held).map_err(Trouble::Final)?;
-                }
-            }
+            resolution::follow(&self.node, page, reply, &only).await.map_err(Trouble::Final)?;
         }
         Ok(())
-    }
-
-    fn reopen(&self, held: &Held) -> Result<()> {
-        let user = held.origin.asker.as_ref().map_or("", |asker| &asker.user);
-        let target = held.origin.target.clone().unwrap_or_default();
-        self.node.sessions.reopen(held.session, user, &target, held.manifest.size)
     }
 
     async fn connection(&self) -> Result<net::Connection, Trouble> {
@@ -229,21 +211,5 @@ impl Registration {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
-    }
-}
-
-/// Whether an error may pass by itself.
-fn passes(error: &Error) -> bool {
-    error.code.is_retryable() || error.code == Code::Timeout
-}
-
-fn question(held: &Held) -> Prepared {
-    let target = held.origin.target.clone().unwrap_or_default();
-    Prepared {
-        session: held.session.0.to_vec(),
-        folder: target.folder,
-        name: target.name,
-        file: target.file,
-        asker: held.origin.asker.clone(),
     }
 }

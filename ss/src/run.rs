@@ -15,6 +15,7 @@ use crate::registration::Registration;
 use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
+use crate::tidier;
 use crate::wire;
 use bytes::Bytes;
 use net::{Credential, Reconnecting, Server, listen};
@@ -70,6 +71,7 @@ async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Ident
     }));
     let heartbeats = heartbeat::start(node.clone(), managers)?;
     tokio::spawn(janitor::run(node.clone()));
+    tokio::spawn(tidier::run(node.clone()));
     let registration = Registration {
         node: node.clone(),
         link: link.clone(),

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use crate::ops;
+use crate::ops::commit::Source;
 use bytes::Bytes;
 use net::{BoxFuture, Incoming, Outgoing, Principal, Service, Session};
 use std::future::{Future, ready};
@@ -47,12 +48,13 @@ fn client(node: &Arc<Node>, user: &str, incoming: Incoming) -> Result<Answer> {
     let (node, name) = (node.clone(), user.to_owned());
     match incoming.method {
         store::Read::ID => Ok(ops::read::run(node, user, &incoming.decode::<store::Read>()?)),
-        store::Put::ID => {
-            run::<store::Put, _>(&incoming, |request| ops::commit::run(node, name, request, Some(body)))
-        }
-        store::Commit::ID => {
-            run::<store::Commit, _>(&incoming, |request| ops::commit::run(node, name, request, None))
-        }
+        store::Put::ID => run::<store::Put, _>(&incoming, |request| {
+            ops::commit::run(node, name, request, Source::Body(body))
+        }),
+        store::Commit::ID => run::<store::Commit, _>(&incoming, |request| {
+            ops::commit::run(node, name, request, Source::Pieces)
+        }),
+        store::Copy::ID => run::<store::Copy, _>(&incoming, |request| ops::copy::run(node, name, request)),
         store::Piece::ID => {
             run::<store::Piece, _>(&incoming, |request| ops::piece::run(node, name, request, body))
         }

@@ -92,10 +92,12 @@ impl Sessions {
         }
     }
 
-    /// Uploads that made no progress for too long at `now`; they are out of the table.
-    pub fn expire(&self, now: Duration) -> Vec<Arc<Upload>> {
+    /// Uploads that made no progress for too long at `now`; they are out of the table. Those that a row beyond
+    /// `cursor` may name stay (decision 0007).
+    pub fn expire(&self, now: Duration, cursor: u64) -> Vec<Arc<Upload>> {
         let mut table = lock(&self.table);
-        let expired: Vec<_> = table.values().filter(|upload| upload.is_expired(now)).cloned().collect();
+        let ends = |upload: &&Arc<Upload>| upload.is_expired(now) && upload.is_told_by(cursor);
+        let expired: Vec<_> = table.values().filter(ends).cloned().collect();
         for upload in &expired {
             table.remove(&upload.id);
         }
@@ -117,6 +119,11 @@ impl Sessions {
         self.get(id).is_none_or(|upload| upload.is_waiting_for_word())
     }
 
+    /// Whether nobody has asked for a prepared session's outcome for so long.
+    pub fn is_forgotten(&self, id: SessionId, after: Duration) -> bool {
+        self.get(id).is_none_or(|upload| upload.is_forgotten(boottime(), after))
+    }
+
     /// A content has become durable here.
     pub fn content_landed(&self) {
         self.landed.send_modify(|count| *count = count.wrapping_add(1));
@@ -127,14 +134,15 @@ impl Sessions {
         self.landed.subscribe()
     }
 
-    /// After a resolution that found the session undecided: open again, and its clock starts (R10).
-    pub fn reopen(&self, id: SessionId, user: &str, target: &Target, size: u64) -> Result<()> {
+    /// After a resolution that found the session undecided: open again, and its clock starts (R10). What it holds
+    /// may be dropped once rows up to `mark` are applied. The bound is for those who come: its bytes are here
+    /// already, so it is not refused.
+    pub fn reopen(&self, id: SessionId, user: &str, target: &Target, size: u64, mark: u64) {
         let now = boottime();
-        let upload = self.get_or_open(id, None, || {
-            WriteSession::open(now, user, target.clone(), types::limits::CLIENT_TIMEOUT)
-        })?;
-        upload.reopen(now, size);
-        Ok(())
+        let open = || WriteSession::open(now, user, target.clone(), types::limits::CLIENT_TIMEOUT);
+        let upload =
+            lock(&self.table).entry(id).or_insert_with(|| Arc::new(Upload::new(id, None, open()))).clone();
+        upload.undecided(now, size, mark);
     }
 }
 

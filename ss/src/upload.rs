@@ -55,6 +55,8 @@ struct State {
     manifest: Option<Arc<Manifest>>,
     seal: Option<Seal>,
     over: bool,
+    /// How far the pair's rows must be applied before what is durable of it may be dropped (decision 0007).
+    mark: u64,
 }
 
 /// One upload. See the module.
@@ -89,6 +91,7 @@ impl Upload {
                 manifest: None,
                 seal: None,
                 over: false,
+                mark: 0,
             }),
             writer: Mutex::new(None),
             progress: watch::channel(SessionState::default()).0,
@@ -127,6 +130,15 @@ impl Upload {
     pub(crate) fn is_expired(&self, now: Duration) -> bool {
         let state = lock(&self.state);
         state.session.is_expired(now) && !state.writing
+    }
+
+    /// Whether rows applied up to `cursor` would have told of it, if it were a version.
+    pub(crate) fn is_told_by(&self, cursor: u64) -> bool {
+        lock(&self.state).mark <= cursor
+    }
+
+    pub(crate) fn is_forgotten(&self, now: Duration, after: Duration) -> bool {
+        lock(&self.state).session.is_forgotten(now, after)
     }
 
     pub(crate) fn is_committing(&self) -> bool {
@@ -323,7 +335,8 @@ impl Upload {
     /// The content of `size` bytes that was uploaded, made whole; on a disk thread.
     ///
     /// # Errors
-    /// `BAD_REQUEST` when bytes are missing; what the disk says.
+    /// `NO_SUCH_SESSION` when bytes are missing, `BUSY` while somebody else makes it durable: the upload stays as it
+    /// is. After any other error the bytes are gone.
     pub(crate) fn finish(&self, store: &Store, size: u64, crc64: u64, sha256: &[u8]) -> Result<Content> {
         let mut slot = lock(&self.writer);
         let held = lock(&self.state).held;
@@ -337,7 +350,13 @@ impl Upload {
         if slot.is_none() && size == 0 {
             return store.small(Bytes::new(), crc64);
         }
-        let Some(writer) = slot.take() else { return Err(Error::internal("an upload without its bytes")) };
+        let Some(writer) = slot.take() else {
+            return Err(Error::new(
+                Code::Busy,
+                "the content is being made durable just now",
+                "ask again in a moment",
+            ));
+        };
         writer.finish(size, Some(crc64), (!sha256.is_empty()).then_some(sha256))
     }
 
@@ -360,6 +379,15 @@ impl Upload {
         self.progress.send_modify(|progress| progress.held = size);
     }
 
+    /// All of it is here, though it did not come in pieces.
+    pub(crate) fn all_here(&self, size: u64) {
+        {
+            let mut state = lock(&self.state);
+            (state.held, state.accepted) = (size, size);
+        }
+        self.progress.send_modify(|progress| progress.held = size);
+    }
+
     /// Lets the bytes go that are in no content yet; on a disk thread.
     pub(crate) fn discard(&self) {
         drop(lock(&self.writer).take());
@@ -375,9 +403,20 @@ impl Upload {
         lock(&self.state).session.refused(boottime(), code)
     }
 
-    pub(crate) fn reopen(&self, now: Duration, size: u64) {
+    /// Open again though it was to be dropped: it expires later.
+    pub(crate) fn reopen(&self) {
+        lock(&self.state).session.reopen(boottime());
+    }
+
+    /// Open again, with `size` bytes durable here, which may be dropped once rows up to `mark` are applied. Nothing
+    /// happens if somebody commits it now.
+    pub(crate) fn undecided(&self, now: Duration, size: u64, mark: u64) {
         let mut state = lock(&self.state);
+        if !state.session.is_open() && !state.session.is_idle_prepared() {
+            return;
+        }
         state.session.reopen(now);
+        state.mark = state.mark.max(mark);
         state.accepted = state.accepted.max(size);
         state.held = state.held.max(size);
         drop(state);
@@ -390,6 +429,12 @@ impl Upload {
     pub(crate) fn start_passer(&self) -> bool {
         let mut state = lock(&self.state);
         !state.over && !std::mem::replace(&mut state.passer, true)
+    }
+
+    /// Waits until nothing is passed on any more.
+    pub(crate) async fn passed(&self) {
+        // The sender lives as long as this does.
+        let _ = self.progress.subscribe().wait_for(|_| !lock(&self.state).passer).await;
     }
 
     pub(crate) fn passer_ended(&self) {

@@ -1,6 +1,6 @@
 //! A server is killed: the backup takes over at once and nobody gets an error.
 
-use pairfs_tests::cluster::{SOON, pair, server};
+use pairfs_tests::cluster::{LATER, SOON, pair, server};
 use pairfs_tests::workload::{filled, under_load};
 use pairfs_tests::{Cluster, Options};
 use std::io::Write;
@@ -104,6 +104,27 @@ fn an_upload_from_a_pipe_outlives_the_server_it_went_to() {
     cluster.node_start("ss1");
     cluster.assert_copies_equal();
     assert!(cluster.read("/large") == content);
+}
+
+#[test]
+fn an_upload_from_a_pipe_outlives_the_way_back_to_the_preferred_server() {
+    let cluster = Cluster::start(true);
+    cluster.wait_settled();
+    cluster.kill9("ss1");
+    cluster.wait_acting("ss1_backup", SOON);
+    let content = filled(9, 30 << 20);
+    let mut upload = cluster.begin(&["--json", "write", "/large", "-"]);
+    let mut input = upload.input();
+    let (first, rest) = content.split_at(26 << 20);
+    input.write_all(first).unwrap();
+    cluster.node_start("ss1");
+    cluster.wait_acting("ss1", LATER);
+    input.write_all(rest).unwrap();
+    drop(input);
+    let receipt = upload.end().ok().json();
+    assert_eq!(receipt["size"], content.len());
+    assert!(cluster.read("/large") == content);
+    cluster.assert_copies_equal();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A content in pieces: a session that survives the loss of its server, then its commit.
 
-use super::content::{Fed, Feeder, Piece, Source, Start};
+use super::content::{Again, Fed, Feeder, Piece, Source, Start};
 use super::receipt::Receipt;
 use super::request::{Request, Summary, new_session};
 use super::window::{Gap, Window};
@@ -12,6 +12,7 @@ use crate::retry::{Remedy, Retry, remedy};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use types::ids::SessionId;
@@ -21,6 +22,7 @@ use types::message::store::{
     Abort, AbortRequest, Commit, OpenSession, OpenSessionRequest, Piece as SendPiece, PieceRequest,
     SessionState,
 };
+use types::record::{Version, mark};
 use types::{Code, Effect, Error, Result};
 
 /// One upload, over all its attempts.
@@ -29,7 +31,7 @@ struct Upload {
     window: Window,
     feeder: Feeder,
     /// The source, if it can be read again.
-    again: Option<Source>,
+    again: Option<Again>,
     /// Set at the end of the source.
     summary: Option<Summary>,
     size: Option<u64>,
@@ -38,6 +40,8 @@ struct Upload {
     long: bool,
     /// A commit was sent and not answered.
     committing: bool,
+    /// Some bytes are in no window any more and cannot be read again.
+    lost: bool,
 }
 
 /// Where the name manager keeps the name's place.
@@ -98,6 +102,7 @@ impl Upload {
             placed: None,
             long,
             committing: false,
+            lost: false,
         })
     }
 
@@ -126,7 +131,7 @@ impl Upload {
         let (this, wait) = (&mut *self, &timing);
         let sent = core.at_acting(pair, wait, |acting| async move {
             this.open(&acting, &found, wait).await?;
-            this.send(core, &acting, &found).await?;
+            this.send(core, &acting, &found, request.options.progress.as_deref()).await?;
             // It may be that the capability was for the time of the upload only.
             let mut timing = core.retry();
             let lookup = core.lookups.for_writing(&core.manager, &request.name, false, &mut timing).await?;
@@ -143,11 +148,11 @@ impl Upload {
         Receipt::new(request.path, receipt).map_err(|error| (error, None))
     }
 
-    /// Whether an earlier attempt's commit became a version: then its name is this session.
+    /// Whether an earlier attempt's commit became a version that stands: then its name is this session.
     async fn committed(&self, core: &Core, request: &Request<'_>, retry: &mut Retry) -> Option<Receipt> {
         let located = locate(&core.manager, &request.name, 0, true, retry).await.ok()?;
         let record = located.record?;
-        let version = record.versions.iter().find(|version| version.session == self.session.0)?;
+        let version = standing(&record.versions, self.session, self.lost)?;
         Receipt::of_version(request.path, version, record.id, version.durable_on).ok()
     }
 
@@ -169,11 +174,12 @@ impl Upload {
         let state = self.ask_state(acting, found, retry).await?;
         if self.window.resume(&state) == Err(Gap) {
             let Some(source) = self.again.take() else {
+                self.lost = true;
                 let what = "the server that had the upload is lost, and its bytes cannot be read again";
                 // It may come back with them: worth waiting for.
                 return Err(Error::new(Code::NoSuchSession, what, "write it again"));
             };
-            (self.feeder, self.again) = Feeder::start(source);
+            (self.feeder, self.again) = Feeder::start(source.into());
             self.window.restart();
             self.summary = None;
         }
@@ -194,7 +200,13 @@ impl Upload {
     }
 
     /// Sends all pieces, several in flight, in order.
-    async fn send(&mut self, core: &Core, acting: &Acting, found: &Found) -> Result<()> {
+    async fn send(
+        &mut self,
+        core: &Core,
+        acting: &Acting,
+        found: &Found,
+        progress: Option<&AtomicU64>,
+    ) -> Result<()> {
         let mut flights = FuturesUnordered::new();
         let mut stall = core.retry();
         loop {
@@ -211,6 +223,9 @@ impl Upload {
                 Some(answer) = flights.next(), if !flights.is_empty() => {
                     self.window.state(&answer?);
                     stall.progress();
+                    if let Some(progress) = progress {
+                        progress.store(self.window.held(), Ordering::Relaxed);
+                    }
                 }
                 fed = self.feeder.next(), if self.summary.is_none() && room => match fed? {
                     Fed::Pieces(pieces) => pieces.into_iter().for_each(|piece| self.window.push(piece)),
@@ -247,6 +262,13 @@ impl Upload {
     }
 }
 
+/// The version of `session`. One whose bytes the acting member lacks does not stand while they can be sent once more:
+/// the repeated commit settles what is owed (R12).
+fn standing(versions: &[Version], session: SessionId, lost: bool) -> Option<&Version> {
+    let version = versions.iter().find(|version| version.session == session.0)?;
+    (lost || !version.is(mark::OWED)).then_some(version)
+}
+
 fn place_request(session: SessionId, found: &Found, timeout: Duration) -> OpenUploadRequest {
     OpenUploadRequest {
         session: session.0.to_vec(),
@@ -271,4 +293,19 @@ async fn send_piece(
     // A lost piece changes nothing that anyone sees: its effect is no matter.
     let answer = call::<SendPiece>(&acting.connection, &request, piece.body, deadline).await;
     answer.map(|(state, _)| state).map_err(|error| Error { effect: Effect::None, ..error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r12_an_owed_version_is_written_again_while_its_bytes_are_at_hand() {
+        let session = SessionId::from_random([3; 16]);
+        let version = |marks| vec![Version { session: session.0.to_vec(), marks, ..Version::default() }];
+        assert!(standing(&version(0), session, false).is_some());
+        assert!(standing(&version(mark::OWED), session, false).is_none());
+        assert!(standing(&version(mark::OWED), session, true).is_some(), "its holder may come back with it");
+        assert!(standing(&version(0), SessionId::from_random([4; 16]), true).is_none());
+    }
 }

@@ -177,10 +177,14 @@ impl WriteSession {
         }
     }
 
-    /// It could not be made durable (no room, a wrong checksum): open again, nothing was promised.
+    /// It could not be made durable, or not where it has to be: open again, nothing was promised and nobody was
+    /// asked. What was durable and in doubt before stays so (R10).
     pub fn not_prepared(&mut self, now: Duration) {
-        self.state = State::Open;
-        self.touched = now;
+        match self.state {
+            State::Preparing(_) => self.reopen(now),
+            State::Committing(_) => self.state = State::Prepared,
+            State::Open | State::Prepared => {}
+        }
     }
 
     /// It is durable here as prepared; a commit that made it so goes on to ask.
@@ -231,6 +235,11 @@ impl WriteSession {
                 "wait for the outcome of the commit",
             )),
         }
+    }
+
+    /// Whether it has been prepared for so long that it is worth asking what became of it.
+    pub fn is_forgotten(&self, now: Duration, after: Duration) -> bool {
+        self.is_idle_prepared() && now.saturating_sub(self.touched) >= after
     }
 
     /// When it ends without progress; none while that must not happen (R10).
@@ -416,6 +425,29 @@ mod tests {
         assert_eq!(session.commit(s(3), "ann", &target(), key(1)), Ok(CommitStep::Prepare));
     }
 
+    #[test]
+    fn r10_a_failed_try_to_commit_what_is_in_doubt_leaves_it_in_doubt() {
+        let mut session = WriteSession::found_prepared(s(1), "ann", target());
+        session.not_prepared(s(2));
+        assert!(session.is_idle_prepared());
+        assert_eq!(session.commit(s(2), "ann", &target(), key(1)), Ok(CommitStep::Ask));
+        session.not_prepared(s(3));
+        assert!(session.is_idle_prepared() && session.expires().is_none());
+        assert_eq!(
+            session.commit(s(4), "ann", &target(), key(1)),
+            Ok(CommitStep::Ask),
+            "and can be repeated"
+        );
+    }
+
+    #[test]
+    fn what_was_prepared_for_the_partner_is_asked_about_after_a_while() {
+        let mut session = WriteSession::found_prepared(s(1), "ann", target());
+        assert!(!session.is_forgotten(s(60), s(60)) && session.is_forgotten(s(61), s(60)));
+        session.commit(s(61), "ann", &target(), key(1)).unwrap();
+        assert!(!session.is_forgotten(s(200), s(60)), "somebody asks already");
+    }
+
     proptest! {
         /// I9: whatever a client claims about a piece, what is taken continues what is held and ends
         /// within its chunk.
@@ -439,7 +471,7 @@ mod tests {
 
         /// R10 in any order: between prepared and an answer, nothing makes a session expire.
         #[test]
-        fn r10_only_the_name_manager_ends_a_prepared_session(steps in prop::collection::vec(0..7u8, 1..40)) {
+        fn r10_only_the_name_manager_ends_a_prepared_session(steps in prop::collection::vec(0..8u8, 1..40)) {
             let mut session = session();
             let mut prepared = false;
             for (at, step) in steps.into_iter().enumerate() {
@@ -454,6 +486,7 @@ mod tests {
                     3 => drop(session.piece(now, 0, 1, 0)),
                     4 => drop(session.again(now, "ann", &target())),
                     5 => drop(session.abort("ann")),
+                    6 => session.not_prepared(now),
                     _ => {
                         session.reopen(now);
                         prepared = false;

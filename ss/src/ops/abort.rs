@@ -13,7 +13,7 @@ pub async fn run(node: Arc<Node>, user: String, request: AbortRequest) -> Result
     if let Some(upload) = node.sessions.get(id) {
         upload.abort(&user)?;
         node.forget(&upload).await;
-        node.partner.abort(id);
+        node.partner.abort(id, async move { upload.passed().await });
     }
     Ok(Empty {})
 }

@@ -2,6 +2,7 @@
 
 use crate::fetch::{self, Wanted, bring};
 use crate::node::Node;
+use crate::store::Pin;
 use ss_core::apply::{Plan, plan};
 use ss_core::survey::record_of;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub async fn run(node: Arc<Node>, request: ApplyRequest) -> Result<ApplyReply> {
     check(&node, &request)?;
     let feed = request.feed;
     let rows = request.rows;
+    // What a row keeps is not collected between the look and the row (R32).
+    let _pins = pin(&node, &rows)?;
     let (ready, lacking) = if rows.is_empty() { Default::default() } else { sort(&node, rows).await? };
     let mut reply = ApplyReply::default();
     // What needs nothing does not wait for what does.
@@ -37,6 +40,12 @@ pub async fn run(node: Arc<Node>, request: ApplyRequest) -> Result<ApplyReply> {
     reply.journal = store.journal_end();
     reply.cursor = if feed == 0 { cursors.control } else { cursors.pair };
     Ok(reply)
+}
+
+fn pin(node: &Node, rows: &[Row]) -> Result<Vec<Pin>> {
+    let store = node.store()?;
+    let versions = rows.iter().filter_map(record_of).flat_map(|record| &record.versions);
+    versions.filter_map(|version| version.session_id().ok()).map(|session| store.pin(session)).collect()
 }
 
 fn check(node: &Node, request: &ApplyRequest) -> Result<()> {

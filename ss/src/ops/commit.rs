@@ -3,7 +3,7 @@
 
 use crate::node::Node;
 use crate::passer;
-use crate::store::{Content, Prepare, State};
+use crate::store::{Content, Held, Prepare, State};
 use crate::upload::{Seal, Upload};
 use bytes::Bytes;
 use net::clock::boottime;
@@ -16,6 +16,7 @@ use types::capability::right;
 use types::command::{Answer, Asker, WriteComplete};
 use types::ids::SessionId;
 use types::limits::{CLIENT_TIMEOUT, CLIENT_TIMEOUT_MAX, INLINE_MAX};
+use types::message::member::{Prepared, ResolveRequest};
 use types::message::partner::PassedSession;
 use types::message::store::{CommitRequest, Durability, Receipt, Target};
 use types::record::Manifest;
@@ -26,26 +27,31 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a commit waits for the partner because of a handover only (R27).
 const HANDOVER_WAIT: Duration = Duration::from_secs(2);
 
-/// Commits what was uploaded in pieces, or with `body` (Put) what comes along.
+/// Where the content of a commit is.
+pub enum Source {
+    /// It was uploaded in pieces.
+    Pieces,
+    /// It comes along (Put).
+    Body(Bytes),
+    /// It is held here as another session's, and is shared (Copy).
+    Cited(SessionId, Arc<Manifest>),
+}
+
+/// Commits a content.
 ///
 /// # Errors
 /// Those of the log's decision; `OUTCOME_UNKNOWN` when there is none in the client's time, and the commit
 /// goes on.
-pub async fn run(
-    node: Arc<Node>,
-    user: String,
-    request: CommitRequest,
-    body: Option<Bytes>,
-) -> Result<Receipt> {
+pub async fn run(node: Arc<Node>, user: String, request: CommitRequest, source: Source) -> Result<Receipt> {
     let patience = match request.timeout_ms {
         0 => CLIENT_TIMEOUT,
         ms => Duration::from_millis(ms).min(CLIENT_TIMEOUT_MAX),
     };
-    let (commit, step) = Commit::begin(node, &user, request, body.as_ref(), patience)?;
+    let (commit, step) = Commit::begin(node, &user, request, &source, patience)?;
     let upload = commit.upload.clone();
     if step != CommitStep::Join {
         // It goes on whatever becomes of the client.
-        tokio::spawn(commit.run(body));
+        tokio::spawn(commit.run(source));
     }
     upload.outcome(patience).await
 }
@@ -60,6 +66,8 @@ struct Commit {
     incarnation: u64,
     stamp: u64,
     deadline: Instant,
+    /// The session whose content it shares.
+    cites: Option<SessionId>,
 }
 
 impl Commit {
@@ -67,7 +75,7 @@ impl Commit {
         node: Arc<Node>,
         user: &str,
         mut request: CommitRequest,
-        body: Option<&Bytes>,
+        source: &Source,
         patience: Duration,
     ) -> Result<(Commit, CommitStep)> {
         let id = SessionId::from_slice(&request.session)?;
@@ -89,36 +97,50 @@ impl Commit {
         // Before the epoch, so that a registration in between is noticed as one.
         let incarnation = node.serving.incarnation();
         let epoch = node.admit(target.pair, request.epoch)?;
-        if let Some(body) = body
+        if let Source::Body(body) = source
             && (body.len() > INLINE_MAX || body.len() as u64 != request.size)
         {
             let what = format_args!("{} bytes in one request of {}", body.len(), request.size);
             return Err(Error::bad_request(what));
         }
-        let held = node.store()?.lookup(id)?.is_some();
-        let open = || WriteSession::open(boottime(), user, target.clone(), patience);
+        let held = node.store()?.lookup(id)?;
+        if let Some(held) = &held {
+            check_writer(held, &asker)?;
+        }
+        let open = || match &held {
+            // In doubt, it may be: that a try fails does not make it less so (R10).
+            Some(held) if held.state == State::Prepared => {
+                WriteSession::found_prepared(boottime(), user, target.clone())
+            }
+            _ => WriteSession::open(boottime(), user, target.clone(), patience),
+        };
         let upload = match node.sessions.get(id) {
             Some(upload) => upload,
-            None if held || body.is_some() => node.sessions.get_or_open(id, None, open)?,
+            None if held.is_some() || !matches!(source, Source::Pieces) => {
+                node.sessions.get_or_open(id, None, open)?
+            }
             None => node.sessions.find(id)?,
         };
         let step = upload.commit(user, &target, asker.key())?;
         let deadline = Instant::now() + patience;
         let stamp = capability.stamp;
-        Ok((Commit { node, upload, request, target, asker, epoch, incarnation, stamp, deadline }, step))
+        let cites = if let Source::Cited(session, _) = source { Some(*session) } else { None };
+        let commit =
+            Commit { node, upload, request, target, asker, epoch, incarnation, stamp, deadline, cites };
+        Ok((commit, step))
     }
 
-    async fn run(self, body: Option<Bytes>) {
-        let outcome = self.decide(body).await;
+    async fn run(self, source: Source) {
+        let outcome = self.decide(source).await;
         if let Err(error) = &outcome {
             tracing::debug!(%error, session = %self.upload.id, "a write was not committed");
         }
         self.upload.ended(outcome);
     }
 
-    async fn decide(&self, body: Option<Bytes>) -> Result<Receipt> {
-        let (manifest, both) = match self.prepare(body).await {
-            Ok(prepared) => prepared,
+    async fn decide(&self, source: Source) -> Result<Receipt> {
+        let Ready { manifest, both, offered } = match self.prepare(source).await {
+            Ok(ready) => ready,
             Err(error) => {
                 self.upload.not_prepared();
                 return Err(error);
@@ -139,7 +161,14 @@ impl Commit {
             Err(refusal) => {
                 if self.upload.refused(refusal.code) == AfterRefusal::Over {
                     self.node.forget(&self.upload).await;
-                    self.node.partner.abort(self.upload.id);
+                    let upload = self.upload.clone();
+                    self.node.partner.abort(self.upload.id, async move {
+                        if let Some(Offered::Told(told)) = offered {
+                            // Whatever it is: it is not on its way any more.
+                            let _ = told.await;
+                        }
+                        upload.passed().await;
+                    });
                 }
                 Err(refusal)
             }
@@ -156,7 +185,10 @@ impl Commit {
         if self.upload.sealed().is_none() {
             self.upload.end();
         }
-        Ok(Receipt { version: answer.version, file, durable_on })
+        // The answer to an earlier try may know more than this one, which had nothing to do (R13).
+        let told =
+            answer.version.as_ref().filter(|_| answer.repeated).map_or(0, |version| version.durable_on);
+        Ok(Receipt { version: answer.version, file, durable_on: durable_on | told })
     }
 
     fn write_complete(&self, manifest: &Manifest, durable_on: u32) -> Result<WriteComplete> {
@@ -185,35 +217,66 @@ impl Commit {
         })
     }
 
-    /// Makes the content durable here, and on the partner if that has to be; says whether it is there too.
-    async fn prepare(&self, body: Option<Bytes>) -> Result<(Arc<Manifest>, bool)> {
+    /// Makes the content durable here, and on the partner if that has to be.
+    async fn prepare(&self, source: Source) -> Result<Ready> {
         let store = self.node.store()?;
         let (manifest, offered) = match store.lookup(self.upload.id)? {
             Some(held) => {
                 self.check(&held.manifest)?;
-                if matches!(held.state, State::Open | State::Loose) {
+                if held.origin.asker.is_none()
+                    && let Err(error) = self.check_decided().await
+                {
+                    // Nor does this try stand in the way of whoever may.
+                    self.node.lose(&self.upload).await;
+                    return Err(error);
+                }
+                // Decided already: the name manager repeats its answer, and there is nothing to wait for.
+                let decided = held.state == State::Kept;
+                if !decided {
+                    // Also what is prepared: for the partner it may have been buffered only.
                     self.make_durable(None).await?;
                 }
-                let offered = self.needs_both().then(|| self.offer(&held.manifest));
-                (held.manifest, offered)
+                let needed = !decided && self.needs_both();
+                (held.manifest.clone(), needed.then(|| self.offer_first(&held.manifest)))
             }
             None => {
-                let content = self.content(body).await?;
+                let content = self.content(source).await?;
                 let manifest = Arc::new(content.manifest().clone());
                 self.check(&manifest)?;
                 // Both disks write at the same time.
-                let offered = self.offer(&manifest);
-                self.make_durable(Some(content)).await?;
+                let offered = self.offer_first(&manifest);
+                if let Err(error) = self.make_durable(Some(content)).await {
+                    // The bytes are gone with it: the client has to send them again.
+                    self.node.lose(&self.upload).await;
+                    return Err(error);
+                }
                 (manifest, Some(offered))
             }
         };
-        self.upload.prepared();
         self.node.sessions.content_landed();
-        let both = match offered {
-            Some(offered) if self.needs_both() => self.on_both(&manifest, offered).await?,
-            _ => false,
+        let (both, offered) = match offered {
+            Some(offered) if self.needs_both() => (self.on_both(&manifest, offered).await?, None),
+            offered => (false, offered),
         };
-        Ok((manifest, both))
+        // From here on the log decides.
+        self.upload.prepared();
+        Ok(Ready { manifest, both, offered })
+    }
+
+    /// Asks whether the log has this session by this request: what came with a row does not say whose it was (R16).
+    async fn check_decided(&self) -> Result<()> {
+        let prepared = Prepared {
+            session: self.upload.id.0.to_vec(),
+            folder: self.target.folder,
+            name: self.target.name.clone(),
+            file: self.target.file,
+            asker: Some(self.asker.clone()),
+        };
+        let server = self.node.name().to_owned();
+        let request = ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared] };
+        let reply = self.node.completions.resolve(&request).await?;
+        let decided = reply.resolutions.first().is_some_and(|resolution| resolution.committed);
+        if decided { Ok(()) } else { Err(not_theirs()) }
     }
 
     async fn make_durable(&self, content: Option<Content>) -> Result<()> {
@@ -228,20 +291,22 @@ impl Commit {
         self.node.store()?.prepare(prepare).await.map(drop)
     }
 
-    async fn content(&self, body: Option<Bytes>) -> Result<Content> {
+    async fn content(&self, source: Source) -> Result<Content> {
         let store = self.node.store()?.clone();
         let (size, crc64) = (self.request.size, self.request.crc64);
-        if let Some(body) = body {
+        match source {
             // A copy: the slice would keep the whole receive buffer in memory.
-            return store.small(Bytes::copy_from_slice(&body), crc64);
+            Source::Body(body) => return store.small(Bytes::copy_from_slice(&body), crc64),
+            Source::Cited(_, manifest) => return Ok(Content::cited(&manifest)),
+            Source::Pieces => {}
         }
         let (upload, sha256) = (self.upload.clone(), self.request.sha256.clone());
         let finished = self.node.pool.run(move || upload.finish(&store, size, crc64, &sha256)).await;
         if let Err(error) = &finished
-            && error.code != Code::NoSuchSession
+            && !matches!(error.code, Code::NoSuchSession | Code::Busy)
         {
             // The bytes are gone with it: the client has to send them again.
-            self.node.forget(&self.upload).await;
+            self.node.lose(&self.upload).await;
         }
         finished
     }
@@ -271,17 +336,35 @@ impl Commit {
         }
     }
 
+    /// Offers the content to the partner for the first time. A copy it only has to be told of: if it does not hold
+    /// what is cited, the bytes go to it with the next offer, or with the row.
+    fn offer_first(&self, manifest: &Arc<Manifest>) -> Offered {
+        let Some(cites) = self.cites.filter(|_| !manifest.is_inline()) else { return self.offer(manifest) };
+        self.upload.all_here(manifest.size);
+        let mut passed = self.passed(manifest);
+        passed.cites = cites.0.to_vec();
+        if let Some(manifest) = &mut passed.manifest {
+            manifest.chunks.clear();
+        }
+        Offered::Told(self.node.partner.offer(passed, self.epoch, self.needs_both()))
+    }
+
+    fn passed(&self, manifest: &Manifest) -> PassedSession {
+        PassedSession {
+            session: self.upload.id.0.to_vec(),
+            target: Some(self.target.clone()),
+            manifest: Some(manifest.clone()),
+            asker: Some(self.asker.clone()),
+            ..PassedSession::default()
+        }
+    }
+
     /// Offers the content to the partner; the receiver tells whether it is durable there, if that was asked.
     fn offer(&self, manifest: &Arc<Manifest>) -> Offered {
         let durable = self.needs_both();
-        let mut passed = PassedSession {
-            session: self.upload.id.0.to_vec(),
-            target: Some(self.target.clone()),
-            manifest: Some(Manifest::clone(manifest)),
-            asker: Some(self.asker.clone()),
-        };
+        let mut passed = self.passed(manifest);
         if manifest.is_inline() {
-            return Offered::Inline(self.node.partner.offer(passed, self.epoch, durable));
+            return Offered::Told(self.node.partner.offer(passed, self.epoch, durable));
         }
         if let Some(manifest) = &mut passed.manifest {
             manifest.chunks.clear();
@@ -317,7 +400,7 @@ impl Commit {
 
     async fn told(&self, offered: Offered) -> bool {
         match offered {
-            Offered::Inline(told) => matches!(told.await, Ok(Ok(true))),
+            Offered::Told(told) => matches!(told.await, Ok(Ok(true))),
             Offered::Passed => {
                 let mut prepared = self.upload.partner_watch();
                 let told = prepared.wait_for(Option::is_some).await;
@@ -327,10 +410,40 @@ impl Commit {
     }
 }
 
+/// Refuses to commit what another user wrote, or this one under another key that is not decided (R13, R16).
+fn check_writer(held: &Held, asker: &Asker) -> Result<()> {
+    let Some(writer) = &held.origin.asker else { return Ok(()) };
+    if writer.user != asker.user {
+        return Err(not_theirs());
+    }
+    let same = (writer.key().client, writer.number) == (asker.key().client, asker.number);
+    if held.state == State::Prepared && !same {
+        return Err(Error::new(
+            Code::KeyReused,
+            "the write session is being committed under another request key",
+            "repeat the commit with its first key",
+        ));
+    }
+    Ok(())
+}
+
+fn not_theirs() -> Error {
+    Error::new(Code::Denied, "the write session belongs to another user", "open one of your own")
+}
+
+/// A content that is durable.
+struct Ready {
+    manifest: Arc<Manifest>,
+    /// Also on the partner.
+    both: bool,
+    /// An offer to the partner that nobody has waited for.
+    offered: Option<Offered>,
+}
+
 /// How the partner answers.
 enum Offered {
-    /// To the request that carries the content.
-    Inline(oneshot::Receiver<Result<bool>>),
+    /// To the request that carries the content, or names the one that it shares.
+    Told(oneshot::Receiver<Result<bool>>),
     /// Through the task that passes the pieces on.
     Passed,
 }

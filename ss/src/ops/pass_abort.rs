@@ -10,10 +10,13 @@ use types::message::partner::PassAbortRequest;
 /// Drops it here too, unless this server has come to commit it itself.
 pub async fn run(node: Arc<Node>, request: PassAbortRequest) -> Result<Empty> {
     let id = SessionId::from_slice(&request.session)?;
-    if let Some(upload) = node.sessions.get(id)
-        && !upload.is_committing()
-    {
-        node.forget(&upload).await;
+    match node.sessions.get(id) {
+        Some(upload) if upload.is_committing() => {}
+        Some(upload) => node.forget(&upload).await,
+        None if node.store()?.lookup(id)?.is_some_and(|held| held.origin.for_partner) => {
+            node.drop_undecided(id).await?;
+        }
+        None => {}
     }
     Ok(Empty {})
 }

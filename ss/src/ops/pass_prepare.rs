@@ -1,7 +1,7 @@
 //! PassPrepare: makes what was passed on durable as prepared, so that it survives its server (R10, R18).
 
 use crate::node::Node;
-use crate::store::{Content, Prepare};
+use crate::store::{Content, Pin, Prepare, State};
 use net::clock::boottime;
 use ss_core::session::WriteSession;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use types::ids::SessionId;
 use types::message::partner::{PassPrepareReply, PassPrepareRequest, PassedSession};
 use types::record::Manifest;
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
 /// Prepares each session; one that fails holds up no other.
 pub async fn run(node: Arc<Node>, request: PassPrepareRequest) -> Result<PassPrepareReply> {
@@ -39,38 +39,72 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
     node.serving.check_pair(target.pair)?;
     let store = node.store()?.clone();
     let held = store.lookup(id)?;
-    if held.is_some_and(|held| held.manifest.sha256 == manifest.sha256) {
+    let held = held.filter(|held| held.manifest.sha256 == manifest.sha256);
+    if held.as_ref().is_some_and(|held| held.state == State::Kept) {
         return Ok(());
     }
-    let content = content(node, id, &manifest).await?;
-    if content.manifest().sha256 != manifest.sha256 {
-        return Err(Error::bad_request("the passed bytes do not fit their digest"));
-    }
+    let (content, _pin) = match held {
+        // Prepared again: it may be open, or buffered only.
+        Some(_) => (None, None),
+        None => {
+            let (content, pin) = content(node, id, &manifest, &passed.cites).await?;
+            if content.manifest().sha256 != manifest.sha256 {
+                return Err(Error::bad_request("the passed bytes do not fit their digest"));
+            }
+            (Some(content), pin)
+        }
+    };
     let user = asker.user.clone();
     let prepare = Prepare {
         session: id,
         target: target.clone(),
         asker: Some(asker),
-        content: Some(content),
+        content,
         for_partner: true,
         lazy: !durable,
     };
-    store.prepare(prepare).await?;
+    let came = prepare.content.is_some();
+    if let Err(error) = store.prepare(prepare).await {
+        if came && let Some(upload) = node.sessions.get(id) {
+            // The bytes are gone with it: they are passed on again.
+            node.lose(&upload).await;
+        }
+        return Err(error);
+    }
     let found = || WriteSession::found_prepared(boottime(), &user, target.clone());
     node.sessions.get_or_open(id, None, found)?.prepared_for_partner(manifest.size);
     node.sessions.content_landed();
     Ok(())
 }
 
-/// The content that stands inline in the manifest, or that came in pieces.
-async fn content(node: &Arc<Node>, id: SessionId, manifest: &Manifest) -> Result<Content> {
+/// The content that stands inline in the manifest, that is a copy of what is held here, or that came in pieces. The
+/// pin keeps what is cited until it is prepared (R32).
+async fn content(
+    node: &Arc<Node>,
+    id: SessionId,
+    manifest: &Manifest,
+    cites: &[u8],
+) -> Result<(Content, Option<Pin>)> {
     let store = node.store()?.clone();
+    if !cites.is_empty() {
+        let cited = SessionId::from_slice(cites)?;
+        let pin = store.pin(cited)?;
+        let held = store.lookup(cited)?.ok_or_else(|| Error::bad_request("what is cited is not here"))?;
+        return Ok((Content::cited(&held.manifest), Some(pin)));
+    }
     if !manifest.inline.is_empty() || manifest.size == 0 {
         // A copy: the slice would keep the whole request in memory.
         let bytes = bytes::Bytes::copy_from_slice(&manifest.inline);
-        return store.small(bytes, manifest.crc64);
+        return Ok((store.small(bytes, manifest.crc64)?, None));
     }
     let upload = node.sessions.find(id)?;
     let (size, crc64, sha256) = (manifest.size, manifest.crc64, manifest.sha256.clone());
-    node.pool.run(move || upload.finish(&store, size, crc64, &sha256)).await
+    let passed = upload.clone();
+    let finished = node.pool.run(move || passed.finish(&store, size, crc64, &sha256)).await;
+    if let Err(error) = &finished
+        && !matches!(error.code, Code::NoSuchSession | Code::Busy)
+    {
+        node.lose(&upload).await;
+    }
+    finished.map(|content| (content, None))
 }

@@ -32,13 +32,19 @@ pub fn run(node: Arc<Node>, user: &str, request: &ReadRequest) -> BoxFuture<'sta
     }
     Box::pin(async move {
         let store = node.store()?.clone();
+        // From here on it stays until its bytes are read (R32). If it has gone meanwhile, the read says so.
+        let _pin = store.pin(version.session_id()?)?;
         let (bytes, crc) = node.pool.run(move || store.read(&manifest, offset, len)).await?;
         Ok(answer(version, bytes, crc))
     })
 }
 
 /// The version that is read, and its manifest unless nothing is to be read of it.
-fn find(node: &Node, user: &str, request: &ReadRequest) -> Result<(Version, Option<Arc<Manifest>>)> {
+pub(super) fn find(
+    node: &Node,
+    user: &str,
+    request: &ReadRequest,
+) -> Result<(Version, Option<Arc<Manifest>>)> {
     let capability = node.capability(request.capability.as_ref(), user)?;
     capability.require(right::READ, request.pair, request.folder, request.file)?;
     if request.stale_ok {

@@ -17,5 +17,7 @@ pub async fn run(node: Arc<Node>, request: SurveyRequest) -> Result<SurveyReply>
         }))
     };
     let found = node.pool.run(look).await?;
+    // What was seen may be buffered only; what is not reported owed must be here after a crash, too.
+    node.store()?.barrier().await?;
     Ok(SurveyReply { lacks: found.lacks, holds: found.holds })
 }

@@ -1,0 +1,65 @@
+//! What became of prepared sessions (R10): the question, and what follows from the answer.
+
+use crate::node::Node;
+use crate::store::Held;
+use std::collections::HashMap;
+use types::ids::SessionId;
+use types::message::member::{Prepared, ResolveReply, ResolveRequest};
+use types::{Code, Result};
+
+/// Sessions asked about in one request.
+pub(crate) const PAGE: usize = 500;
+
+/// The question, in the registration `incarnation`.
+pub(crate) fn request(node: &Node, incarnation: u64, page: &[Held]) -> ResolveRequest {
+    ResolveRequest {
+        server: node.name().to_owned(),
+        incarnation,
+        sessions: page.iter().map(question).collect(),
+    }
+}
+
+fn question(held: &Held) -> Prepared {
+    let target = held.origin.target.clone().unwrap_or_default();
+    Prepared {
+        session: held.session.0.to_vec(),
+        folder: target.folder,
+        name: target.name,
+        file: target.file,
+        asker: held.origin.asker.clone(),
+    }
+}
+
+/// In the log it is kept, its row comes; else it is open again, if nobody has taken it up meanwhile (`still`). The
+/// log may have it all the same, under a name that was changed since: the feed's rows up to now tell.
+pub(crate) async fn follow(
+    node: &Node,
+    page: &[Held],
+    reply: ResolveReply,
+    still: impl Fn(SessionId) -> bool,
+) -> Result<()> {
+    let asked: HashMap<SessionId, &Held> = page.iter().map(|held| (held.session, held)).collect();
+    for resolution in reply.resolutions {
+        let id = SessionId::from_slice(&resolution.session)?;
+        if let (false, Some(held)) = (resolution.committed, asked.get(&id))
+            && still(id)
+        {
+            match node.store()?.unprepare(id).await {
+                // The mark is for the next start only: then it is asked about once more.
+                Err(error) if error.code == Code::DiskFull => {
+                    tracing::debug!(%error, session = %id, "the mark stays")
+                }
+                other => other?,
+            }
+            reopen(node, held, reply.pair_end);
+        }
+    }
+    Ok(())
+}
+
+/// A content that nobody waits for: its clock starts, and it may go once rows up to `mark` are applied.
+pub(crate) fn reopen(node: &Node, held: &Held, mark: u64) {
+    let user = held.origin.asker.as_ref().map_or("", |asker| &asker.user);
+    let target = held.origin.target.clone().unwrap_or_default();
+    node.sessions.reopen(held.session, user, &target, held.manifest.size, mark);
+}
