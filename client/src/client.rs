@@ -12,7 +12,8 @@ use crate::manager::Manager;
 use crate::namespace::{self, MoveOptions, RemoveOptions};
 use crate::read::{ReadOptions, Reader};
 use crate::servers::Servers;
-use crate::write::{self, Content, Receipt, WriteOptions};
+use crate::usage::{self, Usage};
+use crate::write::{self, Content, CopyOptions, Receipt, WriteOptions};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,23 @@ impl Client {
         namespace::make(&self.core, path, Kind::Folder, parents, request_key).await
     }
 
+    /// Makes a symbolic link to `target`, which is kept as given and not followed.
+    ///
+    /// # Errors
+    /// As [`Client::create`].
+    pub async fn symlink(&self, path: &str, target: &str, request_key: Option<RequestKey>) -> Result<Record> {
+        namespace::symlink(&self.core, path, target, request_key).await
+    }
+
+    /// What stands at a path, with its kept versions; none if nothing does. Cheaper than [`Client::info`]: no
+    /// storage server is asked.
+    ///
+    /// # Errors
+    /// `BAD_PATH`, `DENIED`; see [`Client`].
+    pub async fn entry(&self, path: &str) -> Result<Option<Record>> {
+        info::entry(&self.core, path).await
+    }
+
     /// Removes a file or folder, into the trash unless told otherwise.
     ///
     /// # Errors
@@ -124,6 +142,16 @@ impl Client {
         Reader::open(self.core.clone(), path, options).await
     }
 
+    /// Begins to read a file that a listing of its folder has just shown as `entry`. Where the rights hold for
+    /// the whole folder, the name manager is asked once for the folder and not for each file.
+    ///
+    /// # Errors
+    /// As [`Client::read`].
+    pub async fn read_listed(&self, path: &str, entry: &Record, options: &ReadOptions) -> Result<Reader> {
+        self.core.lookups.listed(path, entry)?;
+        Reader::open(self.core.clone(), path, options).await
+    }
+
     /// Writes a content as one version. The file is made if there is none.
     ///
     /// # Errors
@@ -131,6 +159,23 @@ impl Client {
     /// `QUOTA_REACHED`, `DISK_FULL`, `DENIED`; see [`Client`].
     pub async fn write(&self, path: &str, content: Content, options: &WriteOptions) -> Result<Receipt> {
         write::write(&self.core, path, content, options).await
+    }
+
+    /// Makes the present content of one file the newest version of another, which is made if there is none; `to` may be
+    /// an existing folder. Where both are on one pair their chunks are shared and no bytes travel.
+    ///
+    /// # Errors
+    /// Those of [`Client::read`] and [`Client::write`]; `USAGE` when both are the same file.
+    pub async fn copy(&self, from: &str, to: &str, options: &CopyOptions) -> Result<Receipt> {
+        write::copy(&self.core, from, to, options).await
+    }
+
+    /// The name manager's clock, ms since 1970.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub async fn time(&self) -> Result<u64> {
+        Ok(self.core.manager.attach_again(&mut self.core.retry()).await?.now_ms)
     }
 
     /// Servers, pairs and name managers.
@@ -148,6 +193,14 @@ impl Client {
     /// See [`Client`].
     pub async fn events(&self, after: u64, limit: u32, wait: Duration) -> Result<Vec<Event>> {
         cluster::events(&self.core, after, limit, wait).await
+    }
+
+    /// What the files of a pair take. Reads the whole index of the pair.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `DENIED`; see [`Client`].
+    pub async fn usage(&self, pair: u32) -> Result<Usage> {
+        usage::usage(&self.core, pair).await
     }
 
     /// Who acts in a pair now.

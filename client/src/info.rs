@@ -55,6 +55,15 @@ impl Info {
     }
 }
 
+/// What the name manager has at a path.
+pub(crate) async fn entry(core: &Core, path: &str) -> Result<Option<Record>> {
+    match locate(&core.manager, &parse(path)?, right::READ, false, &mut core.retry()).await {
+        Ok(located) => Ok(located.record),
+        Err(error) if error.code == types::Code::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a version newer than the head is owed.
 pub(crate) fn is_behind(record: &Record) -> bool {
     let head = record.head();

@@ -52,6 +52,7 @@ mod range;
 mod read;
 mod retry;
 mod servers;
+mod usage;
 mod write;
 
 pub use client::Client;
@@ -63,4 +64,5 @@ pub use range::Range;
 pub use read::{ReadOptions, Reader};
 pub use types::ids::RequestKey;
 pub use types::message::store::Durability;
-pub use write::{Content, Receipt, WriteOptions};
+pub use usage::Usage;
+pub use write::{Content, CopyOptions, Receipt, WriteOptions};

@@ -26,6 +26,11 @@ impl Listing {
         Ok(Listing { core, request, left: limit, done: limit == Some(0) })
     }
 
+    /// Where another listing would go on after the entries given so far; none at the end.
+    pub fn position(&self) -> Option<&str> {
+        (!self.done).then_some(self.request.after.as_str())
+    }
+
     /// The next entries; none at the end.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use types::limits::PLACEMENT_TTL;
 use types::message::manager::{Locate, LocateRequest, Located};
 use types::message::store::Target;
 use types::path::{PathName, Quoted};
-use types::record::{Kind, Version};
+use types::record::{Kind, Record, Version};
 use types::{Code, Error, Result};
 
 /// What is needed to ask a storage server for a file.
@@ -69,12 +69,14 @@ pub(crate) struct Lookups {
     files: Mutex<Memory<String>>,
     /// Folders, for writing any name in them.
     folders: Mutex<Memory<String>>,
+    /// Folders, for reading any of their files that is on this pair.
+    readable: Mutex<Memory<(u64, u32)>>,
 }
 
 impl Default for Lookups {
     fn default() -> Lookups {
         let memory = || Mutex::new(Memory::new(LOOKUPS_MAX));
-        Lookups { files: memory(), folders: memory() }
+        Lookups { files: memory(), folders: memory(), readable: Mutex::new(Memory::new(LOOKUPS_MAX)) }
     }
 }
 
@@ -104,7 +106,31 @@ impl Lookups {
         let file = located.record.as_ref().ok_or_else(|| Error::not_found(Quoted(&key)))?.id;
         let found = Arc::new(read_located(path, located, file)?);
         locked(&self.files).put(key, found.clone(), asked);
+        let covers = Capability::decode(found.capability.body.clone()).map_err(Error::bad_request)?;
+        if covers.file == 0 {
+            let folder = (found.target.folder, found.target.pair);
+            locked(&self.readable).put(folder, found.clone(), asked);
+        }
         Ok(Lookup { found, remembered: false })
+    }
+
+    /// Takes in that a listing shows `entry` at `path`: if a capability for its folder was given within a
+    /// second, it will do for reading it. What is wrong by then its storage server refuses, which compares
+    /// file, folder and name.
+    ///
+    /// # Errors
+    /// `BAD_PATH`.
+    pub(crate) fn listed(&self, path: &str, entry: &Record) -> Result<()> {
+        let path = PathName::parse(path)?;
+        let now = Instant::now();
+        let folder = locked(&self.readable).entries.get(&(entry.parent, entry.pair)).cloned();
+        if let Some((asked, folder)) = folder.filter(|(at, _)| is_young(*at, now) && entry.is_file()) {
+            let target =
+                Target { pair: entry.pair, folder: entry.parent, name: entry.name.clone(), file: entry.id };
+            let found = Found { target, capability: folder.capability.clone(), empty: None };
+            locked(&self.files).put(path.to_string(), Arc::new(found), asked);
+        }
+        Ok(())
     }
 
     /// Finds where a file of this path is or would be, to write it. Another name of the same folder that
@@ -141,7 +167,9 @@ impl Lookups {
 
     /// Forgets what is remembered of a path and its folder: it was wrong.
     pub(crate) fn forget(&self, path: &PathName) {
-        locked(&self.files).entries.remove(&path.to_string());
+        if let Some((_, found)) = locked(&self.files).entries.remove(&path.to_string()) {
+            locked(&self.readable).entries.remove(&(found.target.folder, found.target.pair));
+        }
         if let Some((folder, _)) = path.split_last() {
             locked(&self.folders).entries.remove(&folder.to_string());
         }
@@ -151,6 +179,7 @@ impl Lookups {
     pub(crate) fn clear(&self) {
         locked(&self.files).entries.clear();
         locked(&self.folders).entries.clear();
+        locked(&self.readable).entries.clear();
     }
 }
 

@@ -4,6 +4,7 @@ use crate::ask::ask;
 use crate::core::{Core, not_the_root, parse};
 use types::command::{Answer, Asker, Make, Move, Remove};
 use types::ids::RequestKey;
+use types::limits::PATH_MAX;
 use types::message::Method;
 use types::message::manager::{MakeEntry, MoveEntry, RemoveEntry};
 use types::record::{Kind, Record};
@@ -82,6 +83,32 @@ pub(crate) async fn make(
         ..Make::default()
     };
     let answer = change::<MakeEntry>(core, given, ask(operation, &[path], conditions, None), make).await?;
+    answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
+}
+
+/// Makes a symbolic link. Its target is kept as given and never followed here.
+pub(crate) async fn symlink(
+    core: &Core,
+    path: &str,
+    target: &str,
+    given: Option<RequestKey>,
+) -> Result<Record> {
+    let name = parse(path)?;
+    if name.is_root() {
+        return Err(not_the_root(path));
+    }
+    if target.is_empty() || target.len() > PATH_MAX || target.contains('\0') {
+        let what = format_args!("{} is no target of a link", types::path::Quoted(target));
+        return Err(Error::new(types::Code::BadPath, what, "give a path of at most 4096 bytes"));
+    }
+    let make = |asker| Make {
+        asker: Some(asker),
+        path: name.to_string(),
+        kind: Kind::Symlink.into(),
+        target: target.to_owned(),
+        ..Make::default()
+    };
+    let answer = change::<MakeEntry>(core, given, ask("symlink", &[path], &[target], None), make).await?;
     answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
 }
 

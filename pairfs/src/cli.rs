@@ -1,6 +1,6 @@
 //! The command line: every command, its options and the help that groups them.
 
-use crate::commands::{config, content, entries, events, fsck, listing, pair, status};
+use crate::commands::{config, content, copy, entries, events, find, fsck, listing, pair, status, transfer};
 use crate::local::{BenchArgs, NodeArgs, UpArgs};
 use crate::options::Global;
 use clap::{Parser, Subcommand};
@@ -21,9 +21,13 @@ Files
   write       Write a file
   read        Read a file (also: cat)
   stream      Read a file word by word
+  put         Put local files and folders into the cluster
+  get         Get files and folders from the cluster
   ls          List a folder (also: view)
   info        Show everything about a file or folder (also: stat)
   mkdir       Make a folder
+  find        Find names by a pattern
+  cp          Copy a file within the cluster; the copy takes no room
   mv          Move a file or folder
   rm          Remove a file or folder
   digest      Show the digest of a local file
@@ -32,6 +36,8 @@ Look after it
   status      Show servers and pairs
   events      Show what happened
   pair        Hand a pair over to its other member
+  df          Show what the files take, and the room left
+  doctor      Check this machine, the configuration and the cluster; say what to fix
   fsck        Compare the index and both copies
   env         Show what other programs need to connect
   config      Show the settings and where each came from
@@ -95,6 +101,10 @@ pub enum Command {
     Read(content::ReadArgs),
     /// Read a file word by word
     Stream(content::StreamArgs),
+    /// Put local files and folders into the cluster
+    Put(transfer::PutArgs),
+    /// Get files and folders from the cluster
+    Get(transfer::GetArgs),
     /// List a folder
     #[command(visible_alias = "view")]
     Ls(listing::LsArgs),
@@ -103,6 +113,10 @@ pub enum Command {
     Info(listing::InfoArgs),
     /// Make a folder
     Mkdir(entries::MkdirArgs),
+    /// Find names by a pattern
+    Find(find::FindArgs),
+    /// Copy a file within the cluster; the copy takes no room
+    Cp(copy::CpArgs),
     /// Move a file or folder
     Mv(entries::MvArgs),
     /// Remove a file or folder
@@ -115,6 +129,14 @@ pub enum Command {
     Events(events::EventsArgs),
     /// Hand a pair over to its other member
     Pair(pair::PairArgs),
+    /// Show what the files take, and the room left
+    ///
+    /// LOGICAL is what the newest versions have, HISTORY what older ones that are kept have, TRASH what waits in the
+    /// trash. SHARED is what needs no room of all these because it is stored already (copies, undone changes).
+    /// PHYSICAL is what lies on the disks of both members, and FREE the room that is left on the fuller one.
+    Df,
+    /// Check this machine, the configuration and the cluster; say what to fix
+    Doctor,
     /// Compare the index and both copies
     Fsck(fsck::FsckArgs),
     /// Show what other programs need to connect

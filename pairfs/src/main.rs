@@ -11,15 +11,21 @@ mod output;
 use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
-use commands::{Context, config, content, entries, env, events, fsck, listing, pair, status};
+use commands::{
+    Context, config, content, copy, df, doctor, entries, env, events, find, fsck, listing, pair, status,
+    transfer,
+};
 use local::Narrator;
 use output::Printer;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use types::{Code, Error, Result};
 
 /// Exit status of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+/// How long tasks may take to end when their command has.
+const TIDY_UP: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -98,8 +104,14 @@ async fn client_command(context: &Context, command: Command) -> Result<()> {
         Command::Write(args) => content::write(context, &args).await,
         Command::Read(args) => content::read(context, &args).await,
         Command::Stream(args) => content::stream(context, &args).await,
+        Command::Put(args) => transfer::put(context, &args).await,
+        Command::Get(args) => transfer::get(context, &args).await,
         Command::Ls(args) => listing::ls(context, &args).await,
         Command::Info(args) => listing::info(context, &args).await,
+        Command::Find(args) => find::find(context, &args).await,
+        Command::Cp(args) => copy::cp(context, &args).await,
+        Command::Df => df::df(context).await,
+        Command::Doctor => doctor::doctor(context).await,
         Command::Mkdir(args) => entries::mkdir(context, &args).await,
         Command::Mv(args) => entries::mv(context, &args).await,
         Command::Rm(args) => entries::rm(context, &args).await,
@@ -124,8 +136,8 @@ fn until_interrupted(command: impl Future<Output = Result<()>>) -> Result<ExitCo
             _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
         }
     });
-    // A read of the terminal cannot be called off; nothing waits for it.
-    runtime.shutdown_background();
+    // What is half done locally is tidied up; a read of the terminal cannot be called off.
+    runtime.shutdown_timeout(TIDY_UP);
     ended
 }
 

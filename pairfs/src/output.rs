@@ -195,6 +195,16 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A count of things for people: "1 file", "2 files".
+pub fn plural(count: u64, noun: &str) -> String {
+    let (stem, end) = match noun.strip_suffix('y') {
+        _ if count == 1 => (noun, ""),
+        Some(stem) => (stem, "ies"),
+        None => (noun, "s"),
+    };
+    format!("{count} {stem}{end}")
+}
+
 /// A span of time for people.
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -248,6 +258,14 @@ mod tests {
         assert_eq!(span(Duration::from_millis(120)), "120 ms");
         assert_eq!(span(Duration::from_secs(61)), "1 min 1 s");
         assert_eq!(span(Duration::from_secs(90_000)), "1 d 1 h");
+    }
+
+    #[test]
+    fn one_thing_is_not_called_many() {
+        let counts = [(0, "file", "0 files"), (1, "file", "1 file"), (2, "copy", "2 copies")];
+        for (count, noun, text) in counts {
+            assert_eq!(plural(count, noun), text);
+        }
     }
 
     #[test]

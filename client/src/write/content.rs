@@ -62,6 +62,23 @@ pub(super) enum Source {
     Stream(Bytes, Stream),
 }
 
+/// A source that can be read again from its start.
+pub(super) enum Again {
+    /// In memory.
+    Bytes(Bytes),
+    /// A file and its length when it was opened.
+    File(Arc<File>, u64),
+}
+
+impl From<Again> for Source {
+    fn from(again: Again) -> Source {
+        match again {
+            Again::Bytes(bytes) => Source::Bytes(bytes),
+            Again::File(file, len) => Source::File(file, len),
+        }
+    }
+}
+
 impl Content {
     /// The content of the file at `path`, or what comes out of it if it is no regular file.
     ///
@@ -177,7 +194,7 @@ pub(super) struct Feeder {
 
 impl Feeder {
     /// Feeds `source` from its start; gives back what can be fed again.
-    pub(super) fn start(source: Source) -> (Feeder, Option<Source>) {
+    pub(super) fn start(source: Source) -> (Feeder, Option<Again>) {
         let (sender, fed) = mpsc::channel(SOURCE_AHEAD);
         let again = match source {
             Source::Bytes(bytes) => {
@@ -187,7 +204,7 @@ impl Feeder {
                     let block = bytes.slice(std::mem::replace(&mut offset, end)..end);
                     Ok(block)
                 });
-                Some(Source::Bytes(again))
+                Some(Again::Bytes(again))
             }
             Source::File(file, len) => {
                 let (again, mut offset) = (file.clone(), 0);
@@ -196,7 +213,7 @@ impl Feeder {
                     offset += block.len() as u64;
                     Ok(block)
                 });
-                Some(Source::File(again, len))
+                Some(Again::File(again, len))
             }
             Source::Stream(prefix, stream) => {
                 tokio::spawn(feed_stream(sender, prefix, stream));

@@ -2,6 +2,7 @@
 
 mod append;
 mod content;
+mod copy;
 mod put;
 mod receipt;
 mod request;
@@ -9,6 +10,8 @@ mod upload;
 mod window;
 
 pub use content::Content;
+pub use copy::CopyOptions;
+pub(crate) use copy::copy;
 pub use receipt::Receipt;
 
 use crate::core::{Core, not_the_root, parse};
@@ -16,6 +19,7 @@ use crate::namespace;
 use content::Start;
 use request::Request;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use types::ids::{RequestKey, VersionNumber};
 use types::limits::INLINE_MAX;
 use types::message::store::Durability;
@@ -41,6 +45,8 @@ pub struct WriteOptions {
     pub mtime_ms: i64,
     /// Repeats the request with this key.
     pub request_key: Option<RequestKey>,
+    /// Told how many bytes of an upload in pieces have arrived, for showing progress.
+    pub progress: Option<Arc<AtomicU64>>,
 }
 
 impl Default for WriteOptions {
@@ -54,6 +60,7 @@ impl Default for WriteOptions {
             mode: 0,
             mtime_ms: 0,
             request_key: None,
+            progress: None,
         }
     }
 }

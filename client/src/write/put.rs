@@ -49,6 +49,6 @@ async fn attempts(
 }
 
 /// Refusals that a remembered lookup may have caused.
-const fn retry_unremembered(code: types::Code) -> bool {
+pub(super) const fn retry_unremembered(code: types::Code) -> bool {
     matches!(code, types::Code::NotFound | types::Code::Denied | types::Code::BadCapability)
 }

@@ -132,7 +132,7 @@ pub async fn write(context: &Context, args: &WriteArgs) -> Result<()> {
     print_receipt(context, &receipt)
 }
 
-fn print_receipt(context: &Context, receipt: &Receipt) -> Result<()> {
+pub(super) fn print_receipt(context: &Context, receipt: &Receipt) -> Result<()> {
     if context.out.json {
         return context.out.object(&json!({
             "path": receipt.path,

@@ -1,7 +1,7 @@
 //! `fsck`: the index and both copies, compared.
 
 use super::Context;
-use crate::output::{Printer, Style};
+use crate::output::{Printer, Style, plural};
 use clap::Args;
 use client::fsck::{Difference, FsckOptions, Report};
 use serde_json::{Value, json};
@@ -103,10 +103,11 @@ fn print(out: Printer, report: &Report) -> Result<()> {
             if pair.lagging == 0 { String::new() } else { format!(", {} not yet copied", pair.lagging) };
         let differences = match pair.differences.len() {
             0 => out.paint(Style::Good, "no differences"),
-            count => out.paint(Style::Bad, &format!("{count} differences")),
+            count => out.paint(Style::Bad, &plural(count as u64, "difference")),
         };
         let on = compared.join(" and ");
-        out.line(format!("{}: {} files, compared on {on}: {differences}{lag}", pair.name, pair.files))?;
+        let files = plural(pair.files, "file");
+        out.line(format!("{}: {files}, compared on {on}: {differences}{lag}", pair.name))?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! What there is: `ls` and `info`.
 
 use super::Context;
-use crate::output::{Field, local, size, text, utc};
+use crate::output::{Field, local, plural, size, text, utc};
 use clap::Args;
 use client::{Client, Info, ReadOptions, sort_name};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::fmt::Write;
 use types::Result;
 use types::capability::right;
 use types::ids::VersionNumber;
@@ -15,6 +16,8 @@ use types::record::{Kind, Record, Version, mark};
 const COUNT_MAX: u64 = 1 << 20;
 /// `ls -l` counts words of so many files at once.
 const COUNT_AT_ONCE: usize = 8;
+/// `ls -R` remembers so many folders of one folder; it looks up the others when it is their turn.
+const FOLDERS_KEPT: usize = 10_000;
 
 /// `pairfs ls`.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +51,7 @@ pub struct InfoArgs {
 
 /// Words and characters of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
+pub(super) struct Counts {
     words: u64,
     chars: u64,
 }
@@ -66,31 +69,89 @@ impl Counts {
 /// As [`client::Listing::next`].
 pub async fn ls(context: &Context, args: &LsArgs) -> Result<()> {
     let client = context.connect().await?;
-    let mut folders = VecDeque::from([args.path.clone()]);
     let mut left = args.limit;
-    let (mut after, mut first) = (args.after.as_str(), true);
-    while let Some(folder) = folders.pop_front() {
-        if args.recursive && !context.out.json {
-            let gap = if first { "" } else { "\n" };
-            context.out.line(format!("{gap}{}:", context.out.name(&folder)))?;
-        }
-        first = false;
-        let mut listing = client.list(&folder, after, left)?;
-        after = "";
-        while let Some(entries) = listing.next().await? {
-            left = left.map(|left| left.saturating_sub(entries.len() as u64));
-            let below = entries.iter().filter(|entry| args.recursive && entry.is_folder());
-            folders.extend(below.map(|entry| join(&folder, &entry.name)));
-            print_entries(context, &client, args, &folder, entries).await?;
-        }
-        if left == Some(0) {
+    let mut open =
+        vec![list_folder(context, &client, args, args.path.clone(), &args.after, &mut left).await?];
+    // A folder with all below it, then the next one: deep before wide, so that what waits stays small.
+    while let Some(folder) = open.last_mut() {
+        if left == Some(0) || !args.recursive {
             break;
         }
+        let Some(name) = folder.next(&client).await? else {
+            open.pop();
+            continue;
+        };
+        let path = join(&folder.path, &name);
+        if !context.out.json {
+            context.out.line("")?;
+        }
+        open.push(list_folder(context, &client, args, path, "", &mut left).await?);
     }
     Ok(())
 }
 
-fn join(folder: &str, name: &str) -> String {
+/// A folder whose names were printed, and those in it that are still to be listed.
+struct Below {
+    path: String,
+    folders: VecDeque<String>,
+    /// More of them come after this name: they are looked up again when it is their turn.
+    more_after: Option<String>,
+}
+
+impl Below {
+    fn add(&mut self, entries: &[Record]) {
+        for entry in entries.iter().filter(|entry| entry.is_folder()) {
+            if self.more_after.is_some() {
+                return;
+            }
+            self.folders.push_back(entry.name.clone());
+            if self.folders.len() >= FOLDERS_KEPT {
+                self.more_after = Some(sort_name(entry));
+            }
+        }
+    }
+
+    async fn next(&mut self, client: &Client) -> Result<Option<String>> {
+        if self.folders.is_empty()
+            && let Some(after) = self.more_after.take()
+        {
+            let mut listing = client.list(&self.path, &after, None)?;
+            while self.more_after.is_none()
+                && let Some(entries) = listing.next().await?
+            {
+                self.add(&entries);
+            }
+        }
+        Ok(self.folders.pop_front())
+    }
+}
+
+/// Prints a folder's names, page by page.
+async fn list_folder(
+    context: &Context,
+    client: &Client,
+    args: &LsArgs,
+    path: String,
+    after: &str,
+    left: &mut Option<u64>,
+) -> Result<Below> {
+    if args.recursive && !context.out.json {
+        context.out.line(format!("{}:", context.out.name(&path)))?;
+    }
+    let mut listing = client.list(&path, after, *left)?;
+    let mut below = Below { path, folders: VecDeque::new(), more_after: None };
+    while let Some(entries) = listing.next().await? {
+        *left = left.map(|left| left.saturating_sub(entries.len() as u64));
+        if args.recursive {
+            below.add(&entries);
+        }
+        print_entries(context, client, args, &below.path, entries).await?;
+    }
+    Ok(below)
+}
+
+/// The path of a name in a folder.
+pub(super) fn join(folder: &str, name: &str) -> String {
     format!("/{}", [folder.trim_matches('/'), name].join("/").trim_start_matches('/'))
 }
 
@@ -113,17 +174,17 @@ async fn print_entries(
     };
     let paths: Vec<String> = entries.iter().map(path_of).collect();
     let counts = if args.long { count(client, &entries, &paths).await } else { vec![None; entries.len()] };
-    if out.json {
+    if !args.long || out.json {
+        // A page is written at once: a million names are a thousand writes.
+        let mut page = String::new();
         for ((entry, path), counts) in entries.iter().zip(&paths).zip(&counts) {
-            out.object(&entry_json(entry, path, args.long, *counts))?;
+            let written = match out.json {
+                true => writeln!(page, "{}", entry_json(entry, path, args.long, *counts)),
+                false => writeln!(page, "{}", out.name(&sort_name(entry))),
+            };
+            written.map_err(types::Error::internal)?;
         }
-        return Ok(());
-    }
-    if !args.long {
-        for entry in &entries {
-            out.line(out.name(&sort_name(entry)))?;
-        }
-        return Ok(());
+        return out.bytes(page.as_bytes());
     }
     let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
     let rows = entries.iter().zip(&counts).map(|(entry, counts)| {
@@ -135,7 +196,10 @@ async fn print_entries(
             Field::from(&entry.owner),
             Field::from(local(entry.created_ms)),
             Field::from(local(entry.changed_ms)),
-            Field::from(sort_name(entry)),
+            Field::from(match entry.target.as_str() {
+                "" => sort_name(entry),
+                target => format!("{} -> {target}", entry.name),
+            }),
         ]
     });
     out.table(&[">WORDS", ">CHARS", ">SIZE", "OWNER", "CREATED", "CHANGED", "NAME"], rows.collect())
@@ -184,7 +248,8 @@ fn digest(version: &Version) -> Value {
     version.digest().map_or(Value::Null, |digest| Value::String(digest.to_string()))
 }
 
-fn entry_json(entry: &Record, path: &str, long: bool, counts: Option<Counts>) -> Value {
+/// A name of a listing for programs.
+pub(super) fn entry_json(entry: &Record, path: &str, long: bool, counts: Option<Counts>) -> Value {
     let head = entry.head_version();
     let mut value = json!({
         "path": path,
@@ -197,6 +262,7 @@ fn entry_json(entry: &Record, path: &str, long: bool, counts: Option<Counts>) ->
         "digest": head.map(digest),
         "created": utc(entry.created_ms),
         "changed": utc(entry.changed_ms),
+        "target": text(&entry.target),
     });
     if long {
         value["words"] = counts.map(|counts| counts.words).into();
@@ -242,6 +308,7 @@ fn info_json(info: &Info) -> Value {
         "created": utc(record.created_ms),
         "changed": utc(record.changed_ms),
         "modified": utc(modified(info)),
+        "target": text(&record.target),
         "mode": if record.mode == 0 { Value::Null } else { format!("{:04o}", record.mode).into() },
         "last_reader": null,
         "pair": placement.map(|placement| &placement.name),
@@ -276,13 +343,16 @@ fn print_info(context: &Context, info: &Info) -> Result<()> {
     let field = |name: &str, value: String| out.line(format!("{name:<10} {value}"));
     field("path", out.name(&info.path))?;
     field("kind", kind(record).to_owned())?;
+    if !record.target.is_empty() {
+        field("target", out.name(&record.target))?;
+    }
     field("owner", out.name(&record.owner))?;
     for grant in &record.access {
         let rights = if grant.rights & right::WRITE != 0 { "read and write" } else { "read" };
         field("access", format!("{}: {rights}", out.name(&grant.user)))?;
     }
     if let Some(head) = info.head() {
-        field("size", format!("{} ({} bytes)", size(head.size), head.size))?;
+        field("size", format!("{} ({})", size(head.size), plural(head.size, "byte")))?;
         field("version", head.version().to_string())?;
         field("digest", head.digest()?.to_string())?;
         field("modified", format!("{} by {}", local(modified(info)), out.name(&head.author)))?;

@@ -2,13 +2,19 @@
 
 pub mod config;
 pub mod content;
+pub mod copy;
+pub mod df;
+pub mod doctor;
 pub mod entries;
 pub mod env;
 pub mod events;
+pub mod find;
 pub mod fsck;
+mod glob;
 pub mod listing;
 pub mod pair;
 pub mod status;
+pub mod transfer;
 mod words;
 
 use crate::options::Global;

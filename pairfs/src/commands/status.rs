@@ -1,7 +1,7 @@
 //! `status`: servers, pairs, who acts, what lags, what is at risk.
 
 use super::Context;
-use crate::output::{Field, Printer, Style, size, span, text};
+use crate::output::{Field, Printer, Style, plural, size, span, text};
 use clap::Args;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -175,7 +175,7 @@ fn lag(pair: &PairStatus) -> String {
     if pair.lag_rows == 0 {
         return "none".to_owned();
     }
-    let lag = format!("{} rows, {}", pair.lag_rows, size(pair.lag_bytes));
+    let lag = format!("{}, {}", plural(pair.lag_rows, "row"), size(pair.lag_bytes));
     match time_left(pair) {
         Some(left) => format!("{lag}, {}/s, {} left", pair.rows_per_second, span(left)),
         None => lag,

@@ -1,0 +1,331 @@
+//! `get`: from the cluster to this machine.
+
+use super::engine::{self, Found, Side};
+use super::local::{self, Draft, Kind};
+use super::report::{Action, Report};
+use super::{Common, GetArgs, LARGE, below, modified, needs_recursive, relative, remote_entry};
+use client::{Client, ReadOptions, Reader};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::task::spawn_blocking;
+use types::record::{Kind as Remote, Record};
+use types::{Code, Error, Result};
+
+struct Get {
+    client: Client,
+    common: Common,
+    report: Arc<Report>,
+}
+
+/// A remote folder and where it goes; one page of it at a time.
+struct Folder {
+    remote: String,
+    local: PathBuf,
+    relative: String,
+    /// Where the page begins; empty: nothing was done yet.
+    after: String,
+    /// It was named on the command line: a link to a folder will do.
+    top: bool,
+    /// Names of the pages before, if what is not among them is to be deleted.
+    names: Option<HashSet<String>>,
+}
+
+/// One thing to do.
+enum Job {
+    Read { remote: String, local: PathBuf, record: Box<Record> },
+    Link { local: PathBuf, target: String },
+    Delete { local: PathBuf },
+}
+
+pub(super) async fn run(client: Client, args: &GetArgs, report: Report) -> Result<()> {
+    let report = Arc::new(report);
+    let get = Arc::new(Get { client, common: args.common.clone(), report: report.clone() });
+    let first = get.first(args).await?;
+    tokio::select! {
+        biased;
+        () = engine::run(get, &report, first) => {}
+        () = report.show() => {}
+    }
+    report.end()
+}
+
+impl Get {
+    /// What the command line names. Wrong usage is told before anything is done.
+    async fn first(&self, args: &GetArgs) -> Result<Found<Folder, Job>> {
+        let into = args.local.is_dir();
+        let slash = args.local.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let several = args.remote.len() > 1;
+        if !into && several && !args.common.parents {
+            return Err(no_folder(&args.local));
+        }
+        let mut found = Found::default();
+        for remote in &args.remote {
+            match self.top(remote, args, into, slash).await {
+                Ok(Taken::Folder(folder)) => found.folders.push(folder),
+                Ok(Taken::Job(job)) => found.files.push(job),
+                Ok(Taken::Nothing) => {}
+                Err(error) if !several => return Err(error),
+                Err(error) => self.report.failed(remote, error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn top(&self, remote: &str, args: &GetArgs, into: bool, slash: bool) -> Result<Taken> {
+        let path = types::path::PathName::parse(remote)?;
+        let record = remote_entry(&self.client, remote).await?;
+        let record = record.ok_or_else(|| Error::not_found(types::path::Quoted(remote)))?;
+        let inside = into || args.remote.len() > 1 || (slash && !record.is_folder());
+        if inside && !into && !args.common.parents {
+            return Err(no_folder(&args.local));
+        }
+        let local = match path.split_last() {
+            Some((_, name)) if inside => args.local.join(name),
+            _ => args.local.clone(),
+        };
+        if let Some(parent) =
+            local.parent().filter(|parent| args.common.parents && !parent.as_os_str().is_empty())
+            && !args.common.dry_run
+        {
+            std::fs::create_dir_all(parent).map_err(|error| local::trouble(parent, &error))?;
+        }
+        let remote = path.to_string();
+        if record.is_folder() {
+            if !args.common.recursive {
+                return Err(needs_recursive(&remote));
+            }
+            return Ok(Taken::Folder(self.below(remote, local, String::new(), true)));
+        }
+        self.plan(remote, local, record)
+    }
+
+    fn below(&self, remote: String, local: PathBuf, relative: String, top: bool) -> Folder {
+        let names = self.common.delete.then(HashSet::new);
+        Folder { remote, local, relative, after: String::new(), top, names }
+    }
+
+    /// What has to be done for a name that is no folder.
+    fn plan(&self, remote: String, local: PathBuf, record: Record) -> Result<Taken> {
+        let here = local::look(&local)?;
+        if here == Some(Kind::Folder) {
+            let what = format_args!("{} is a folder", local.display());
+            return Err(Error::new(Code::IsAFolder, what, "remove it first, or give another name"));
+        }
+        let shown = || local.display().to_string();
+        match (record.kind(), here) {
+            (Remote::File, Some(Kind::File(stat)))
+                if stat.mtime_ms == modified(&record)
+                    && record.head_version().is_some_and(|head| head.size == stat.size) =>
+            {
+                if !self.common.dry_run {
+                    local::set_mode(&local, &stat, record.mode)?;
+                }
+                self.report.did(Action::Skipped, "", &shown(), 0)?;
+                Ok(Taken::Nothing)
+            }
+            (Remote::File, _) => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record) })),
+            (Remote::Symlink, Some(Kind::Link(target))) if target == record.target => {
+                self.report.did(Action::Skipped, "", &shown(), 0)?;
+                Ok(Taken::Nothing)
+            }
+            (Remote::Symlink, _) => Ok(Taken::Job(Job::Link { local, target: record.target })),
+            _ => {
+                self.report.warn(&format!("{remote} is of a kind this version does not know: left out"));
+                Ok(Taken::Nothing)
+            }
+        }
+    }
+
+    async fn look_into(&self, mut folder: Folder) -> Result<Found<Folder, Job>> {
+        if folder.after.is_empty() {
+            self.make_folder(&folder)?;
+        }
+        let mut listing = self.client.list(&folder.remote, &folder.after, None)?;
+        let entries = listing.next().await?.unwrap_or_default();
+        let mut found = Found::default();
+        for record in entries {
+            let (name, is_folder) = (record.name.clone(), record.is_folder());
+            let relative = relative(&folder.relative, &name);
+            let excluded = self.common.excludes(&relative, is_folder);
+            let (remote, local) = (below(&folder.remote, &name), folder.local.join(&name));
+            if let Some(names) = &mut folder.names {
+                names.insert(name);
+            }
+            if excluded {
+                continue;
+            }
+            if is_folder {
+                found.folders.push(self.below(remote, local, relative, false));
+                continue;
+            }
+            match self.plan(remote.clone(), local, record) {
+                Ok(Taken::Job(job)) => found.files.push(job),
+                Ok(_) => {}
+                Err(error) => self.report.failed(&remote, error),
+            }
+        }
+        match listing.position().map(str::to_owned) {
+            Some(after) => found.folders.insert(0, Folder { after, ..folder }),
+            None => found.files.extend(self.gone(&folder)?),
+        }
+        Ok(found)
+    }
+
+    fn make_folder(&self, folder: &Folder) -> Result<()> {
+        let path = &folder.local;
+        let there = local::look(path)?;
+        let shown = path.display().to_string();
+        match there {
+            Some(Kind::Folder) => Ok(()),
+            Some(_) if folder.top && path.is_dir() => Ok(()),
+            // A link that an earlier `get` made may lead anywhere.
+            Some(_) => {
+                let what = format_args!("{shown} is no folder");
+                Err(Error::new(Code::NotAFolder, what, "remove it first, or give another name"))
+            }
+            None => {
+                if !self.common.dry_run {
+                    std::fs::create_dir(path).map_err(|error| local::trouble(path, &error))?;
+                }
+                self.report.did(Action::Folder, "", &shown, 0)
+            }
+        }
+    }
+
+    /// What the source has not.
+    fn gone(&self, folder: &Folder) -> Result<Vec<Job>> {
+        let Some(names) = &folder.names else { return Ok(Vec::new()) };
+        if local::look(&folder.local)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let entries = local::read_folder(&folder.local)?.into_iter();
+        let gone = entries.filter(|entry| {
+            let is_folder = matches!(entry.kind, Ok(Kind::Folder));
+            !names.contains(&entry.name)
+                && !local::is_draft(&entry.name)
+                && !matches!(&entry.kind, Err(error) if error.code == Code::BadPath)
+                && !self.common.excludes(&relative(&folder.relative, &entry.name), is_folder)
+        });
+        Ok(gone.map(|entry| Job::Delete { local: folder.local.join(entry.name) }).collect())
+    }
+
+    async fn do_job(&self, job: &Job) -> Result<()> {
+        match job {
+            Job::Delete { local } => {
+                if !self.common.dry_run {
+                    let local = local.clone();
+                    spawn_blocking(move || local::delete(&local)).await.map_err(Error::internal)??;
+                }
+                self.report.did(Action::Deleted, "", &local.display().to_string(), 0)
+            }
+            Job::Link { local, target } => {
+                if !self.common.dry_run {
+                    if local::look(local)?.is_some() {
+                        local::delete(local)?;
+                    }
+                    std::os::unix::fs::symlink(target, local)
+                        .map_err(|error| local::trouble(local, &error))?;
+                }
+                self.report.did(Action::Link, target, &local.display().to_string(), 0)
+            }
+            Job::Read { remote, local, record } => {
+                let shown = local.display().to_string();
+                let size = record.head_version().map_or(0, |head| head.size);
+                if self.common.dry_run {
+                    return self.report.did(Action::File, remote, &shown, size);
+                }
+                let size = match self.read(remote, local, record).await {
+                    // It changed often since it was listed.
+                    Err(Error { code: Code::NoSuchVersion, .. }) => {
+                        let record = self.client.entry(remote).await?;
+                        let record = record.ok_or_else(|| Error::not_found(remote))?;
+                        self.read(remote, local, &record).await?
+                    }
+                    other => other?,
+                };
+                self.report.did(Action::File, remote, &shown, size)
+            }
+        }
+    }
+
+    /// Brings the version that `record` has as its head, so that its bytes and its time belong together.
+    async fn read(&self, remote: &str, local: &Path, record: &Record) -> Result<u64> {
+        let Some(head) = record.head_version() else {
+            let what = format_args!("the only copy of {remote} is on a server that is away");
+            return Err(Error::new(Code::OnlyCopyAway, what, "see `pairfs info`"));
+        };
+        let (time, mode, size) = (modified(record), record.mode, head.size);
+        if size == 0 {
+            let local = local.to_owned();
+            let made = spawn_blocking(move || Draft::new(&local)?.finish(&local, time, mode)).await;
+            return made.map_err(Error::internal)?.map(|()| 0);
+        }
+        let options = ReadOptions { version: Some(head.version()), ..ReadOptions::default() };
+        let mut reader = self.client.read_listed(remote, record, &options).await?;
+        if size > LARGE {
+            return self.stream(&mut reader, local, time, mode).await;
+        }
+        let bytes = reader.to_end(LARGE).await?;
+        let local = local.to_owned();
+        let write = spawn_blocking(move || {
+            let mut draft = Draft::new(&local)?;
+            draft.write(&local, &bytes)?;
+            draft.finish(&local, time, mode)?;
+            Ok(bytes.len() as u64)
+        });
+        write.await.map_err(Error::internal)?
+    }
+
+    async fn stream(&self, reader: &mut Reader, local: &Path, time: i64, mode: u32) -> Result<u64> {
+        let progress = self.report.large();
+        let mut draft = Draft::new(local)?;
+        let mut written = 0;
+        while let Some(bytes) = reader.next().await? {
+            tokio::task::block_in_place(|| draft.write(local, &bytes))?;
+            written += bytes.len() as u64;
+            progress.store(written, Ordering::Relaxed);
+        }
+        draft.finish(local, time, mode)?;
+        Ok(written)
+    }
+}
+
+enum Taken {
+    Folder(Folder),
+    Job(Job),
+    Nothing,
+}
+
+fn no_folder(path: &Path) -> Error {
+    let what = format_args!("{} is no folder", path.display());
+    Error::new(Code::NotAFolder, what, "make it first, or use -p")
+}
+
+impl Side for Get {
+    type Folder = Folder;
+    type File = Job;
+
+    async fn folder(self: Arc<Self>, folder: Folder) -> Found<Folder, Job> {
+        let path = folder.remote.clone();
+        self.look_into(folder).await.unwrap_or_else(|error| {
+            self.report.failed(&path, error);
+            Found::default()
+        })
+    }
+
+    async fn file(self: Arc<Self>, job: Job) {
+        if let Err(error) = self.do_job(&job).await {
+            let what = match &job {
+                Job::Read { remote, .. } => remote.clone(),
+                Job::Link { local, .. } | Job::Delete { local } => local.display().to_string(),
+            };
+            self.report.failed(&what, error);
+        }
+    }
+
+    fn is_large(job: &Job) -> bool {
+        matches!(job, Job::Read { record, .. } if record.head_version().is_some_and(|head| head.size > LARGE))
+    }
+}

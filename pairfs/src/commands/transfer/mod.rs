@@ -1,0 +1,137 @@
+//! Files and trees between this machine and the cluster: `put` and `get`, as `cp -r` would.
+
+mod engine;
+mod get;
+mod local;
+mod put;
+mod report;
+
+use super::Context;
+use super::content::DurabilityArg;
+use super::glob::Glob;
+use clap::Args;
+use client::Client;
+use report::Report;
+use std::path::PathBuf;
+use types::limits::CHUNK;
+use types::path::PathName;
+use types::record::Record;
+use types::{Code, Error, Result};
+
+/// A file above this is large: few of them fill the line, and none is held in memory.
+const LARGE: u64 = CHUNK as u64;
+
+/// What both directions understand.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Folders with all that is in them; symbolic links stay links
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Leave out what matches: *.tmp by name, build/** by path below what is transferred; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<Glob>,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Delete from the destination's folders what the source has not
+    #[arg(long, requires = "recursive")]
+    pub delete: bool,
+    /// Make missing folders above the destination
+    #[arg(short, long)]
+    pub parents: bool,
+}
+
+impl Common {
+    /// Whether `path`, below what is transferred, is left out.
+    fn excludes(&self, path: &str, is_folder: bool) -> bool {
+        self.exclude.iter().any(|glob| glob.matches(path, is_folder))
+    }
+}
+
+/// `pairfs put`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+A file that is there already with the same size and modification time is skipped, so the same command goes on where \
+an earlier one ended. Modification times (to the millisecond) and modes of files are kept, and symbolic links and \
+empty folders; devices, sockets and pipes are left out with a warning. With --delete things go to the trash.")]
+pub struct PutArgs {
+    /// Local files, and with -r folders; DIR/. means what is in DIR
+    #[arg(required = true, num_args = 1..)]
+    pub local: Vec<PathBuf>,
+    /// Where to: an existing folder (then into it), or the new name
+    #[arg(required = true)]
+    pub remote: String,
+    /// What both directions understand.
+    #[command(flatten)]
+    pub common: Common,
+    /// How durable each file must be before it is acknowledged
+    #[arg(long, value_name = "D", env = "PAIRFS_DURABILITY")]
+    pub durability: Option<DurabilityArg>,
+}
+
+/// `pairfs get`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+A file that is there already with the same size and modification time is skipped, so the same command goes on where \
+an earlier one ended. Each file appears whole or not at all. Modification times and modes are kept (without setuid \
+and setgid), and symbolic links and empty folders. With --delete things are deleted for good: there is no local trash.")]
+pub struct GetArgs {
+    /// Files, and with -r folders
+    #[arg(required = true, num_args = 1..)]
+    pub remote: Vec<String>,
+    /// Where to: an existing local folder (then into it), or the new name
+    #[arg(required = true)]
+    pub local: PathBuf,
+    /// What both directions understand.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Runs `put`.
+///
+/// # Errors
+/// What ended it, or that something could not be put.
+pub async fn put(context: &Context, args: &PutArgs) -> Result<()> {
+    let report = Report::new(context.out, "put", args.common.dry_run);
+    put::run(context.connect().await?, args, report).await
+}
+
+/// Runs `get`.
+///
+/// # Errors
+/// What ended it, or that something could not be got.
+pub async fn get(context: &Context, args: &GetArgs) -> Result<()> {
+    let report = Report::new(context.out, "get", args.common.dry_run);
+    get::run(context.connect().await?, args, report).await
+}
+
+/// A path with one more name; both are valid already.
+fn below(folder: &str, name: &str) -> String {
+    format!("{}/{name}", folder.trim_end_matches('/'))
+}
+
+/// A path below what is transferred, for `--exclude`.
+fn relative(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The modification time to keep, ms since 1970: as put, or that of the head.
+fn modified(record: &Record) -> i64 {
+    match record.mtime_ms {
+        0 => record.head_version().and_then(|head| i64::try_from(head.time_ms).ok()).unwrap_or_default(),
+        time => time,
+    }
+}
+
+fn needs_recursive(what: impl std::fmt::Display) -> Error {
+    Error::new(
+        Code::IsAFolder,
+        format_args!("{what} is a folder"),
+        "use -r to take it with all that is in it",
+    )
+}
+
+/// What stands at a remote path; the path is checked.
+async fn remote_entry(client: &Client, path: &str) -> Result<Option<Record>> {
+    client.entry(&PathName::parse(path)?.to_string()).await
+}

@@ -1,0 +1,386 @@
+//! `put`: from this machine to the cluster.
+
+use super::engine::{self, Found, Side};
+use super::local::{self, Kind, Stat};
+use super::report::{Action, Report};
+use super::{Common, LARGE, PutArgs, below, modified, needs_recursive, relative, remote_entry};
+use client::{Client, Content, Durability, RemoveOptions, WriteOptions};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use types::record::{Kind as Remote, Record};
+use types::{Code, Error, Result};
+
+struct Put {
+    client: Client,
+    common: Common,
+    durability: Durability,
+    report: Arc<Report>,
+}
+
+/// A local folder and where it goes.
+struct Folder {
+    local: PathBuf,
+    remote: String,
+    relative: String,
+    /// Nothing stands there yet.
+    new: bool,
+    /// It was named on the command line.
+    top: bool,
+}
+
+/// One thing to do.
+enum Job {
+    Write { local: PathBuf, remote: String, stat: Stat, replace: bool, parents: bool },
+    Link { remote: String, target: String, replace: bool },
+    Delete { remote: String },
+}
+
+/// What is known of a remote name.
+enum There {
+    File { size: u64, mtime_ms: i64 },
+    Folder,
+    Link(String),
+}
+
+impl There {
+    fn of(record: &Record) -> There {
+        match record.kind() {
+            Remote::Folder => There::Folder,
+            Remote::Symlink => There::Link(record.target.clone()),
+            _ => There::File {
+                size: record.head_version().map_or(0, |head| head.size),
+                mtime_ms: modified(record),
+            },
+        }
+    }
+}
+
+pub(super) async fn run(client: Client, args: &PutArgs, report: Report) -> Result<()> {
+    let report = Arc::new(report);
+    let put = Arc::new(Put {
+        client,
+        common: args.common.clone(),
+        durability: args.durability.map_or(Durability::Unset, Durability::from),
+        report: report.clone(),
+    });
+    let first = put.first(args).await?;
+    tokio::select! {
+        biased;
+        () = engine::run(put, &report, first) => {}
+        () = report.show() => {}
+    }
+    report.end()
+}
+
+/// The last name of a local path; none for `.`, `..`, `/` and what ends with `/.`: what is in them is meant.
+fn own_name(path: &Path) -> Result<Option<String>> {
+    let text = path.as_os_str().as_encoded_bytes();
+    match path.file_name() {
+        Some(name) if !text.ends_with(b"/.") => match name.to_str() {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => Err(local::not_utf8(path)),
+        },
+        _ => Ok(None),
+    }
+}
+
+impl Put {
+    /// What the command line names. Wrong usage is told before anything is done.
+    async fn first(&self, args: &PutArgs) -> Result<Found<Folder, Job>> {
+        let there = remote_entry(&self.client, &args.remote).await?;
+        let into = there.as_ref().is_some_and(Record::is_folder);
+        let slash = args.remote.ends_with('/');
+        if args.local.len() > 1 && !into && !(args.parents() && there.is_none()) {
+            let what = format_args!("{} is no folder", args.remote);
+            return Err(Error::new(Code::NotAFolder, what, "make it with mkdir -p, or use -p"));
+        }
+        let remote = types::path::PathName::parse(&args.remote)?.to_string();
+        let mut found = Found::default();
+        for path in &args.local {
+            let taken = self.top(path, args, &remote, there.as_ref(), into, slash).await;
+            match taken {
+                Ok(Taken::Folder(folder)) => found.folders.push(folder),
+                Ok(Taken::Job(job)) => found.files.push(job),
+                Ok(Taken::Nothing) => {}
+                Err(error) if args.local.len() == 1 => return Err(error),
+                Err(error) => self.report.failed(&path.display().to_string(), error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn top(
+        &self,
+        path: &Path,
+        args: &PutArgs,
+        remote: &str,
+        there: Option<&Record>,
+        into: bool,
+        slash: bool,
+    ) -> Result<Taken> {
+        let name = own_name(path)?;
+        let kind = self.top_kind(path)?;
+        let folder = kind == Kind::Folder;
+        // Several things, or a file to "name/", mean a folder even if it is not there yet.
+        let inside = into || args.local.len() > 1 || (slash && !folder);
+        if inside && !into && !args.parents() {
+            let what = format_args!("the folder {remote} does not exist");
+            return Err(Error::new(Code::NotFound, what, "make it with mkdir, or use -p"));
+        }
+        let (remote, there) = match &name {
+            Some(name) if inside => {
+                let remote = below(remote, name);
+                let there = if into { remote_entry(&self.client, &remote).await? } else { None };
+                (remote, there)
+            }
+            _ => (remote.to_owned(), there.cloned()),
+        };
+        let there = there.as_ref().map(There::of);
+        if folder {
+            if !args.common.recursive {
+                return Err(needs_recursive(path.display()));
+            }
+            if there.as_ref().is_some_and(|there| !matches!(there, There::Folder)) {
+                return Err(not_a_folder(&remote));
+            }
+            // Without the dot of "DIR/.".
+            let (new, local) = (there.is_none(), path.components().collect());
+            return Ok(Taken::Folder(Folder { local, remote, relative: String::new(), new, top: true }));
+        }
+        self.plan(path.to_owned(), remote, kind, there, args.parents())
+    }
+
+    /// Without -r a link on the command line stands for what it points to, as with cp.
+    fn top_kind(&self, path: &Path) -> Result<Kind> {
+        let missing = || {
+            let what = format_args!("{} does not exist", path.display());
+            Error::new(Code::NotFound, what, "check the local name")
+        };
+        let kind = local::look(path)?.ok_or_else(missing)?;
+        if !matches!(kind, Kind::Link(_)) || self.common.recursive {
+            return Ok(kind);
+        }
+        let target = path.canonicalize().map_err(|error| local::trouble(path, &error))?;
+        local::look(&target)?.ok_or_else(missing)
+    }
+
+    /// What has to be done for a name that is no folder.
+    fn plan(
+        &self,
+        local: PathBuf,
+        remote: String,
+        kind: Kind,
+        there: Option<There>,
+        parents: bool,
+    ) -> Result<Taken> {
+        let replace = matches!(there, Some(There::Link(_)));
+        if matches!(there, Some(There::Folder)) {
+            let what = format_args!("{remote} is a folder");
+            return Err(Error::new(Code::IsAFolder, what, "remove it first"));
+        }
+        match (kind, there) {
+            (Kind::File(stat), Some(There::File { size, mtime_ms }))
+                if stat.size == size && stat.mtime_ms == mtime_ms =>
+            {
+                self.report.did(Action::Skipped, "", &remote, 0)?;
+                Ok(Taken::Nothing)
+            }
+            (Kind::File(stat), _) => Ok(Taken::Job(Job::Write { local, remote, stat, replace, parents })),
+            (Kind::Link(target), Some(There::Link(old))) if old == target => {
+                self.report.did(Action::Skipped, "", &remote, 0)?;
+                Ok(Taken::Nothing)
+            }
+            (Kind::Link(target), there) => {
+                Ok(Taken::Job(Job::Link { remote, target, replace: there.is_some() }))
+            }
+            (Kind::Special(what), _) => {
+                self.report.warn(&format!("{} is {what}: left out", local.display()));
+                Ok(Taken::Nothing)
+            }
+            (Kind::Folder, _) => Err(needs_recursive(local.display())),
+        }
+    }
+
+    async fn look_into(&self, folder: &Folder) -> Result<Found<Folder, Job>> {
+        let path = folder.local.clone();
+        let read = spawn_blocking(move || local::read_folder(&path));
+        let read = async { read.await.map_err(Error::internal)? };
+        let remote = async {
+            if !folder.new {
+                return self.list(&folder.remote).await;
+            }
+            self.report.did(Action::Folder, "", &folder.remote, 0)?;
+            if !self.common.dry_run {
+                let parents = !folder.top || self.common.parents;
+                self.client.mkdir(&folder.remote, parents, None).await?;
+            }
+            Ok(HashMap::new())
+        };
+        let (entries, mut remote) = tokio::try_join!(read, remote)?;
+        let mut found = Found::default();
+        for entry in entries {
+            let is_folder = matches!(entry.kind, Ok(Kind::Folder));
+            let relative = relative(&folder.relative, &entry.name);
+            // What has the same name after NFC is the same.
+            let there = remote.remove(&types::path::lookup_name(&entry.name));
+            if self.common.excludes(&relative, is_folder) {
+                continue;
+            }
+            let (local, path) = (folder.local.join(&entry.name), below(&folder.remote, &entry.name));
+            let shown = local.display().to_string();
+            let taken = match entry.kind {
+                Ok(Kind::Folder) if !matches!(there, None | Some(There::Folder)) => Err(not_a_folder(&path)),
+                Ok(Kind::Folder) => {
+                    let new = there.is_none();
+                    Ok(Taken::Folder(Folder { local, remote: path, relative, new, top: false }))
+                }
+                Ok(kind) => self.plan(local, path, kind, there, false),
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(Taken::Folder(folder)) => found.folders.push(folder),
+                Ok(Taken::Job(job)) => found.files.push(job),
+                Ok(Taken::Nothing) => {}
+                Err(error) => self.report.failed(&shown, error),
+            }
+        }
+        if self.common.delete {
+            let gone = remote.into_iter().filter(|(name, there)| {
+                !self.common.excludes(&relative(&folder.relative, name), matches!(there, There::Folder))
+            });
+            found.files.extend(gone.map(|(name, _)| Job::Delete { remote: below(&folder.remote, &name) }));
+        }
+        Ok(found)
+    }
+
+    /// What a remote folder holds, by name.
+    async fn list(&self, path: &str) -> Result<HashMap<String, There>> {
+        let mut all = HashMap::new();
+        let mut listing = self.client.list(path, "", None)?;
+        while let Some(entries) = listing.next().await? {
+            let named = |record: &Record| (types::path::lookup_name(&record.name), There::of(record));
+            all.extend(entries.iter().map(named));
+        }
+        Ok(all)
+    }
+
+    async fn do_job(&self, job: &Job) -> Result<()> {
+        match job {
+            Job::Delete { remote } => {
+                if !self.common.dry_run {
+                    let options = RemoveOptions { recursive: true, ..RemoveOptions::default() };
+                    self.client.remove(remote, &options).await?;
+                }
+                self.report.did(Action::Deleted, "", remote, 0)
+            }
+            Job::Link { remote, target, replace } => {
+                if !self.common.dry_run {
+                    self.make_room(remote, *replace).await?;
+                    self.client.symlink(remote, target, None).await?;
+                }
+                self.report.did(Action::Link, target, remote, 0)
+            }
+            Job::Write { local, remote, stat, replace, parents } => {
+                let shown = local.display().to_string();
+                if self.common.dry_run {
+                    return self.report.did(Action::File, &shown, remote, stat.size);
+                }
+                self.make_room(remote, *replace).await?;
+                let size = self.write(local, remote, *stat, *parents).await?;
+                self.report.did(Action::File, &shown, remote, size)
+            }
+        }
+    }
+
+    async fn make_room(&self, remote: &str, replace: bool) -> Result<()> {
+        if !replace {
+            return Ok(());
+        }
+        self.client.remove(remote, &RemoveOptions::default()).await
+    }
+
+    async fn write(&self, path: &Path, remote: &str, stat: Stat, parents: bool) -> Result<u64> {
+        let (content, stat, progress) = if stat.size > LARGE {
+            (Content::open(path)?, stat, Some(self.report.large()))
+        } else {
+            let path = path.to_owned();
+            let read = spawn_blocking(move || local::read_small(&path)).await.map_err(Error::internal)?;
+            let (bytes, stat) = read?;
+            (Content::from(bytes), stat, None)
+        };
+        let options = WriteOptions {
+            parents,
+            durability: self.durability,
+            mode: stat.mode,
+            mtime_ms: stat.mtime_ms,
+            progress,
+            ..WriteOptions::default()
+        };
+        Ok(self.client.write(remote, content, &options).await?.size)
+    }
+}
+
+impl PutArgs {
+    fn parents(&self) -> bool {
+        self.common.parents
+    }
+}
+
+enum Taken {
+    Folder(Folder),
+    Job(Job),
+    Nothing,
+}
+
+fn not_a_folder(remote: &str) -> Error {
+    Error::new(
+        Code::NotAFolder,
+        format_args!("{remote} is no folder"),
+        "remove it first, or give another name",
+    )
+}
+
+impl Side for Put {
+    type Folder = Folder;
+    type File = Job;
+
+    async fn folder(self: Arc<Self>, folder: Folder) -> Found<Folder, Job> {
+        self.look_into(&folder).await.unwrap_or_else(|error| {
+            self.report.failed(&folder.local.display().to_string(), error);
+            Found::default()
+        })
+    }
+
+    async fn file(self: Arc<Self>, job: Job) {
+        if let Err(error) = self.do_job(&job).await {
+            let (Job::Write { remote, .. } | Job::Link { remote, .. } | Job::Delete { remote }) = &job;
+            self.report.failed(remote, error);
+        }
+    }
+
+    fn is_large(job: &Job) -> bool {
+        matches!(job, Job::Write { stat, .. } if stat.size > LARGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_ends_in_a_dot_means_what_is_in_it() {
+        for (path, name) in [
+            ("a/b", Some("b")),
+            ("a/b/", Some("b")),
+            ("a/b/.", None),
+            (".", None),
+            ("..", None),
+            ("a/..", None),
+            ("/", None),
+        ] {
+            assert_eq!(own_name(Path::new(path)).unwrap().as_deref(), name, "{path}");
+        }
+    }
+}

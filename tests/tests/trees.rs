@@ -1,0 +1,287 @@
+//! `put` and `get`: files and trees as `cp -r` would, resumable, and nothing that is bad stops the rest.
+
+use pairfs_tests::cluster::SOON;
+use pairfs_tests::workload::filled;
+use pairfs_tests::{Cluster, until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// What a tree looks like: by relative path the kind, content or target, mode and modification time in ms.
+fn shape(root: &Path) -> BTreeMap<String, (String, u32, i64)> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = path.symlink_metadata().unwrap();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let what = if meta.is_dir() {
+                folders.push(path);
+                ("folder".to_owned(), 0, 0)
+            } else if meta.is_symlink() {
+                (format!("link {}", fs::read_link(&path).unwrap().display()), 0, 0)
+            } else {
+                let time = meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000;
+                (format!("{:?}", fs::read(&path).unwrap()), meta.mode() & 0o777, time)
+            };
+            all.insert(name, what);
+        }
+    }
+    all
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, age: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_123 + age * 1000);
+    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// A tree with all that can be kept.
+fn make_tree(root: &Path) {
+    write(&root.join("small"), b"hello", 0o644, 1);
+    write(&root.join("empty"), b"", 0o600, 2);
+    write(&root.join("run.sh"), b"#!/bin/sh\n", 0o755, 3);
+    write(&root.join("a/b/c/medium"), &filled(1, 100_000), 0o640, 4);
+    write(&root.join("a/large"), &filled(2, 9 << 20), 0o644, 5);
+    write(&root.join("a/with space \u{e9} \u{1f600}"), b"named", 0o644, 6);
+    fs::create_dir_all(root.join("hollow/inner")).unwrap();
+    symlink("../small", root.join("a/link")).unwrap();
+    symlink("/nowhere/at all", root.join("dangling")).unwrap();
+    symlink("a", root.join("folder link")).unwrap();
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_tree_comes_back_with_its_bytes_times_modes_links_and_empty_folders() {
+    let cluster = Cluster::start(true);
+    let (tree, back) = (cluster.desk().join("tree"), cluster.desk().join("back"));
+    make_tree(&tree);
+    cluster.pairfs(&["put", "-r", text(&tree), "/tree"]).ok();
+    let ran = cluster.pairfs(&["get", "-r", "/tree", text(&back)]).ok();
+    assert!(shape(&tree) == shape(&back), "{:?}", shape(&back).keys());
+    assert!(ran.stderr.is_empty(), "no progress without a terminal: {}", ran.stderr);
+    assert!(ran.text().contains("6 files"), "{}", ran.text());
+    let info = cluster.info("/tree/a/link");
+    assert_eq!((info["kind"].as_str(), info["target"].as_str()), (Some("symlink"), Some("../small")));
+    assert_eq!(cluster.info("/tree/run.sh")["mode"], "0755");
+    cluster.assert_copies_equal();
+}
+
+#[test]
+fn names_go_where_cp_would_put_them() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    make_tree(&desk.join("tree"));
+    let (tree, small) = (desk.join("tree"), desk.join("tree/small"));
+    cluster.pairfs(&["put", text(&small), "/one"]).ok();
+    assert_eq!(cluster.read("/one"), b"hello");
+    cluster.pairfs(&["mkdir", "/folder"]).ok();
+    cluster.pairfs(&["put", text(&small), "/folder"]).ok();
+    assert_eq!(cluster.read("/folder/small"), b"hello");
+    cluster.pairfs(&["put", "-r", text(&tree), "/folder"]).ok();
+    assert_eq!(cluster.read("/folder/tree/small"), b"hello");
+    cluster.pairfs(&["put", "-r", &format!("{}/.", text(&tree)), "/folder"]).ok();
+    assert_eq!(cluster.read("/folder/run.sh"), b"#!/bin/sh\n");
+    let several = [text(&small), text(&desk.join("tree/empty"))].map(str::to_owned);
+    cluster.pairfs(&["put", &several[0], &several[1], "/missing"]).exits(2);
+    cluster.pairfs(&["put", &several[0], "/missing/"]).exits(3);
+    cluster.pairfs(&["put", &several[0], "/missing/name"]).exits(3);
+    cluster.pairfs(&["put", "-p", &several[0], &several[1], "/missing"]).ok();
+    assert_eq!(cluster.read("/missing/small"), b"hello");
+    cluster.pairfs(&["put", text(&tree), "/x"]).exits(2);
+    cluster.pairfs(&["put", "no-such-file", "/x"]).exits(3);
+
+    let out = desk.join("out");
+    fs::create_dir(&out).unwrap();
+    cluster.pairfs(&["get", "/one", text(&out)]).ok();
+    assert_eq!(fs::read(out.join("one")).unwrap(), b"hello");
+    cluster.pairfs(&["get", "/one", "/folder/small", text(&out)]).ok();
+    cluster.pairfs(&["get", "-r", "/folder", text(&out)]).ok();
+    assert_eq!(fs::read(out.join("folder/tree/small")).unwrap(), b"hello");
+    cluster.pairfs(&["get", "/folder", text(&out)]).exits(2);
+    cluster.pairfs(&["get", "/nothing", text(&out)]).exits(3);
+    cluster.pairfs(&["get", "/one", text(&desk.join("no/such/name"))]).exits(3);
+    cluster.pairfs(&["get", "-p", "/one", text(&desk.join("no/such/name"))]).ok();
+}
+
+#[test]
+fn the_same_command_again_does_only_what_is_missing() {
+    let cluster = Cluster::start(true);
+    let (tree, back) = (cluster.desk().join("tree"), cluster.desk().join("back"));
+    make_tree(&tree);
+    let from = format!("{}/.", text(&tree));
+    let put = || cluster.pairfs(&["--json", "put", "-r", "-p", &from, "/tree"]).ok();
+    let summary = |ran: &pairfs_tests::Ran| ran.json_lines().last().unwrap()["summary"].clone();
+    assert_eq!(summary(&put())["files"], 6);
+    let again = summary(&put());
+    assert_eq!(
+        (again["files"].as_u64(), again["links"].as_u64(), again["skipped"].as_u64()),
+        (Some(0), Some(0), Some(9))
+    );
+    assert_eq!(cluster.info("/tree/small")["versions"].as_array().map(Vec::len), Some(1));
+    // Of the same size, but newer.
+    write(&tree.join("small"), b"HELLO", 0o644, 100);
+    assert_eq!(summary(&put())["files"], 1);
+    assert_eq!(cluster.read("/tree/small"), b"HELLO");
+
+    let get = || cluster.pairfs(&["--json", "get", "-r", "/tree", text(&back)]).ok();
+    assert_eq!(summary(&get())["files"], 6);
+    fs::rename(&back, cluster.desk().join("moved")).unwrap();
+    fs::create_dir(&back).unwrap();
+    fs::rename(cluster.desk().join("moved"), back.join("tree")).unwrap();
+    fs::remove_file(back.join("tree/a/large")).unwrap();
+    fs::write(back.join("tree/small"), b"cut").unwrap();
+    assert_eq!(summary(&get())["files"], 2);
+    assert!(shape(&tree) == shape(&back.join("tree")));
+}
+
+#[test]
+fn one_bad_file_does_not_stop_the_rest() {
+    let cluster = Cluster::start(true);
+    let tree = cluster.desk().join("tree");
+    make_tree(&tree);
+    mknodat(CWD, tree.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    fs::write(tree.join(std::ffi::OsStr::from_bytes(b"not \xff utf-8")), b"x").unwrap();
+    // A folder stands where a file should go.
+    cluster.pairfs(&["mkdir", "-p", "/tree/tree/small"]).ok();
+    let ran = cluster.pairfs(&["put", "-r", text(&tree), "/tree"]).exits(1);
+    assert!(ran.stderr.contains("pipe is a pipe: left out"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("error[IS_A_FOLDER]") && ran.stderr.contains("error[BAD_PATH]"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.text().contains("5 files") && ran.text().contains("2 failed"), "{}", ran.text());
+    assert_eq!(cluster.read("/tree/tree/a/large"), filled(2, 9 << 20));
+
+    let back = cluster.desk().join("back");
+    fs::create_dir_all(back.join("tree/run.sh/in the way")).unwrap();
+    let ran = cluster.pairfs(&["get", "-r", "/tree/tree", text(&back)]).exits(1);
+    assert!(ran.text().contains("4 files") && ran.text().contains("1 failed"), "{}", ran.text());
+    assert_eq!(fs::read(back.join("tree/a/large")).unwrap(), filled(2, 9 << 20));
+}
+
+#[test]
+fn what_is_excluded_is_neither_transferred_nor_deleted() {
+    let cluster = Cluster::start(true);
+    let tree = cluster.desk().join("tree");
+    make_tree(&tree);
+    let from = format!("{}/.", text(&tree));
+    cluster.pairfs(&["put", "-r", "-p", "--exclude", "*.sh", "--exclude", "a/b/**", &from, "/tree"]).ok();
+    cluster.pairfs(&["info", "/tree/run.sh"]).exits(3);
+    cluster.pairfs(&["info", "/tree/a/b/c"]).exits(3);
+    assert_eq!(cluster.read("/tree/a/large").len(), 9 << 20);
+    for path in ["/tree/keep.sh", "/tree/old/file", "/tree/stale"] {
+        cluster.write(path, b"x");
+    }
+    let delete = ["put", "-r", "--exclude", "*.sh", "--delete", &from, "/tree"];
+    let told = cluster.pairfs(&[&delete[..], &["--dry-run"]].concat()).ok().text();
+    assert!(told.contains("delete /tree/old") && told.contains("delete /tree/stale"), "{told}");
+    assert!(!told.contains("keep.sh"), "{told}");
+    cluster.pairfs(&["info", "/tree/stale"]).ok();
+    cluster.pairfs(&["info", "/tree/a/b/c/medium"]).exits(3);
+    cluster.pairfs(&delete).ok();
+    cluster.pairfs(&["info", "/tree/stale"]).exits(3);
+    cluster.pairfs(&["info", "/tree/old"]).exits(3);
+    cluster.pairfs(&["info", "/tree/keep.sh"]).ok();
+    cluster.pairfs(&["info", "/tree/a/b/c/medium"]).ok();
+
+    let back = cluster.desk().join("back");
+    write(&back.join("tree/stale/file"), b"x", 0o644, 0);
+    write(&back.join("tree/mine.sh"), b"x", 0o644, 0);
+    cluster.pairfs(&["get", "-r", "--delete", "--exclude", "*.sh", "/tree", text(&back)]).ok();
+    assert!(!back.join("tree/stale").exists());
+    assert!(back.join("tree/mine.sh").exists() && !back.join("tree/keep.sh").exists());
+}
+
+#[test]
+fn deleting_in_a_folder_of_many_pages_takes_only_what_the_source_has_not() {
+    let cluster = Cluster::start(true);
+    let (tree, back) = (cluster.desk().join("tree"), cluster.desk().join("back"));
+    for number in 0..2300 {
+        write(&tree.join(format!("f{number:04}")), format!("{number}").as_bytes(), 0o644, number);
+    }
+    cluster.pairfs(&["put", "-r", text(&tree), "/tree"]).ok();
+    for number in 0..1500 {
+        write(&back.join(format!("tree/stale{number}")), b"x", 0o644, 0);
+    }
+    cluster.pairfs(&["get", "-r", "--delete", "/tree", text(&back)]).ok();
+    assert!(shape(&tree) == shape(&back.join("tree")));
+    (0..2300).step_by(2).for_each(|number| fs::remove_file(tree.join(format!("f{number:04}"))).unwrap());
+    cluster.pairfs(&["put", "-r", "--delete", &format!("{}/.", text(&tree)), "/tree"]).ok();
+    let listed = cluster.pairfs(&["ls", "/tree"]).ok().text();
+    assert_eq!(listed.lines().count(), 1150);
+    assert!(listed.lines().all(|name| tree.join(name).exists()));
+}
+
+#[test]
+fn a_link_that_came_with_a_tree_does_not_lead_out_of_it() {
+    let cluster = Cluster::start(true);
+    let (outside, back) = (cluster.desk().join("outside"), cluster.desk().join("back"));
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir_all(back.join("tree")).unwrap();
+    symlink(&outside, back.join("tree/a")).unwrap();
+    cluster.write("/tree/a/planted", b"x");
+    cluster.write("/tree/b", b"x");
+    cluster.pairfs(&["get", "-r", "/tree", text(&back)]).exits(1);
+    assert!(!outside.join("planted").exists());
+    assert!(back.join("tree/b").exists(), "the rest goes on");
+}
+
+#[test]
+fn an_interrupted_get_leaves_no_half_file() {
+    let cluster = Cluster::start(true);
+    cluster.write("/tree/large", &filled(3, 48 << 20));
+    let back = cluster.desk().join("back");
+    let mut get = cluster.begin(&["get", "-r", "/tree", text(&back)]);
+    until(SOON, "the file to arrive", || {
+        fs::read_dir(&back).is_ok_and(|mut entries| entries.next().is_some()) || !get.runs()
+    });
+    if let Some(pid) = i32::try_from(get.pid()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+    }
+    let ran = get.end();
+    let names: Vec<String> =
+        fs::read_dir(&back).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    match ran.status {
+        0 => assert_eq!(names, ["large"]),
+        _ => assert!(names.is_empty(), "{names:?}"),
+    }
+    let again = cluster.desk().join("again");
+    cluster.pairfs(&["get", "-r", "/tree", text(&again)]).ok();
+    assert!(fs::read(again.join("large")).unwrap() == filled(3, 48 << 20));
+}
+
+#[test]
+fn a_tree_is_put_whole_while_its_server_is_killed() {
+    let cluster = Cluster::start(true);
+    let tree = cluster.desk().join("tree");
+    for number in 0..600u64 {
+        let length = if number % 50 == 0 { 6 << 20 } else { 40_000 };
+        write(&tree.join(format!("d{}/f{number}", number % 7)), &filled(number, length), 0o644, number);
+    }
+    let put = cluster.begin(&["put", "-r", text(&tree), "/tree"]);
+    until(SOON, "some files to be there", || {
+        let ran = cluster.pairfs(&["ls", "/tree/d3"]);
+        ran.status == 0 && ran.text().lines().count() > 3
+    });
+    cluster.kill9("ss1");
+    put.end().ok();
+    let back = cluster.desk().join("back");
+    cluster.node_start("ss1");
+    // What only ss1 had is owed until it has brought it.
+    cluster.wait_settled();
+    cluster.pairfs(&["get", "-r", "/tree", text(&back)]).ok();
+    assert!(shape(&tree) == shape(&back));
+    cluster.assert_copies_equal();
+}
