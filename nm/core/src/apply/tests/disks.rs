@@ -1,0 +1,97 @@
+//! Which disk is which (R7).
+
+use super::*;
+
+#[test]
+fn an_unknown_disk_is_accepted_only_if_nothing_can_be_lost_by_it_r7() {
+    let mut world = World::new();
+    let unknown = world.register("ss1", b"clone", b"x");
+    assert_eq!(world.refused(Op::Register(unknown)), Code::Denied, "it acts");
+    let backup = world.register("ss1_backup", b"", b"new");
+    let server = world.ok(Op::Register(backup.clone())).server.unwrap();
+    assert!(!server.fresh);
+    assert_eq!(server.pair_cursor, 0, "an empty disk gets everything");
+    let replay = Register { token: vec![], next_token: b"new".to_vec(), ..backup };
+    assert!(world.run(Op::Register(replay)).is_ok());
+}
+
+#[test]
+fn a_disk_that_owes_versions_is_not_replaced_in_silence_r7() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 1);
+    world.fail_over(vec![reference(&write, &answer)]);
+    let mut other = world.register("ss1", b"", b"new");
+    assert_eq!(world.refused(Op::Register(other.clone())), Code::Denied);
+    other.replace_disk = true;
+    let incarnation = world.ok(Op::Register(other)).server.unwrap().incarnation;
+    assert_eq!(world.pair().owed, 1, "marked by a command of its own, in slices");
+    let lose = Op::Lose(Lose { server: "ss1".into(), incarnation });
+    assert!(!world.ok(lose).server.unwrap().disk_lost);
+    assert_eq!((world.pair().owed, world.pair().lost), (0, 1));
+    assert_eq!(world.events("lost"), 1);
+    assert!(world.file("a").unwrap().versions[0].is(mark::LOST), "told, never removed");
+}
+
+#[test]
+fn an_old_image_of_a_disk_is_compared_from_the_start_r7() {
+    let mut world = World::new();
+    world.commit("a", 1);
+    world.catch_up("ss1_backup");
+    let token = world.state().server("ss1_backup").unwrap().unwrap().token;
+    let server = world.ok(Op::Register(world.register("ss1_backup", &token, b"n"))).server.unwrap();
+    let recovered = Recovered {
+        server: server.name,
+        incarnation: server.incarnation,
+        control_cursor: server.control_cursor,
+        pair_cursor: server.pair_cursor,
+        journal: server.journal - 1,
+        generation: 9,
+    };
+    let server = world.ok(Op::Recovered(recovered)).server.unwrap();
+    assert_eq!((server.pair_cursor, server.fresh), (0, false));
+}
+
+#[test]
+fn a_second_server_under_a_living_name_is_refused_r7() {
+    let mut world = World::new();
+    let token = world.state().server("ss1").unwrap().unwrap().token;
+    let mut twin = world.register("ss1", &token, b"n");
+    twin.elsewhere = true;
+    assert_eq!(world.refused(Op::Register(twin)), Code::Locked);
+}
+
+#[test]
+fn a_first_registration_whose_answer_was_lost_may_be_repeated_r7() {
+    let mut world = World::new();
+    let first = world.register("ss2", b"", b"random");
+    world.ok(Op::Register(first.clone()));
+    let again = world.ok(Op::Register(first)).server.unwrap();
+    assert_eq!(again.name, "ss2");
+    let stranger = world.register("ss2", b"", b"other");
+    assert_eq!(world.refused(Op::Register(stranger)), Code::Denied);
+}
+
+#[test]
+fn an_old_image_that_owes_versions_is_not_taken_in_silence_r7() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 1);
+    world.acknowledge("ss1");
+    world.fail_over(vec![reference(&write, &answer)]);
+    let token = world.state().server("ss1").unwrap().unwrap().token;
+    for (replace, next) in [(false, b"n"), (true, b"m")] {
+        let token = if replace { b"n".to_vec() } else { token.clone() };
+        let register = Register { replace_disk: replace, ..world.register("ss1", &token, next) };
+        let server = world.ok(Op::Register(register)).server.unwrap();
+        let recovered = Recovered {
+            server: server.name,
+            incarnation: server.incarnation,
+            journal: 1,
+            generation: 9,
+            ..Recovered::default()
+        };
+        match replace {
+            false => assert_eq!(world.refused(Op::Recovered(recovered)), Code::Denied),
+            true => assert!(world.ok(Op::Recovered(recovered)).server.unwrap().disk_lost),
+        }
+    }
+}

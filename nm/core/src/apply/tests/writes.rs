@@ -1,0 +1,86 @@
+//! Writes, versions, request keys, rows.
+
+use super::*;
+
+#[test]
+fn a_repeated_commit_is_answered_and_not_executed_again_r13() {
+    let mut world = World::new();
+    let (write, first) = world.commit("a", 1);
+    let again = world.ok(Op::WriteComplete(write.clone()));
+    assert!(again.repeated);
+    assert_eq!(again.version, first.version);
+    assert_eq!(world.file("a").unwrap().versions.len(), 1);
+    let mut other = write;
+    other.asker.as_mut().unwrap().ask = vec![99; 32];
+    assert_eq!(world.refused(Op::WriteComplete(other)), Code::KeyReused);
+}
+
+#[test]
+fn a_file_stands_in_its_feed_once_at_its_latest_number() {
+    let mut world = World::new();
+    for content in 0..5 {
+        world.commit("a", content);
+    }
+    let rows = world.rows(1);
+    assert_eq!(rows.len(), 1);
+    let Some(Subject::Record(record)) = &rows[0].subject else { panic!("a record") };
+    assert_eq!((record.seq, record.versions.len()), (rows[0].seq, 5));
+    assert_eq!(world.state().feed_count(1, 0).unwrap(), (1, 1));
+    assert_eq!(world.state().feed_end(1).unwrap(), rows[0].seq);
+}
+
+#[test]
+fn changes_of_one_batch_never_give_a_file_an_older_number() {
+    let mut world = World::new();
+    let deep = world.make("/x/y/z", Kind::Folder, true);
+    let rename = world.rename("/x", "/w", false);
+    let answers = world.run_batch(vec![deep, rename]);
+    assert!(answers.iter().all(|answer| answer.code == 0), "{answers:?}");
+    let numbers: Vec<u64> = answers.iter().flat_map(|answer| answer.rows.iter().map(|row| row.seq)).collect();
+    assert_eq!(numbers.len(), 4);
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert_eq!(world.file("w").unwrap().seq, numbers[3]);
+}
+
+#[test]
+fn a_write_with_a_condition_is_refused_if_the_file_changed() {
+    let mut world = World::new();
+    let (_, answer) = world.commit("a", 1);
+    world.commit("a", 2);
+    let mut write = world.write("a", 3);
+    write.if_epoch = answer.version.as_ref().unwrap().epoch;
+    write.if_number = answer.version.as_ref().unwrap().number;
+    assert_eq!(world.refused(Op::WriteComplete(write)), Code::Changed);
+    let mut write = world.write("a", 3);
+    write.create_only = true;
+    assert_eq!(world.refused(Op::WriteComplete(write)), Code::Exists);
+}
+
+#[test]
+fn a_stranger_is_denied() {
+    let mut world = World::new();
+    world.commit("a", 1);
+    let mut write = world.write("a", 2);
+    write.asker.as_mut().unwrap().user = "eve".into();
+    assert_eq!(world.refused(Op::WriteComplete(write)), Code::Denied);
+    let request = LocateRequest { path: "/a".into(), rights: 1, may_be_missing: false };
+    assert_eq!(query::locate(&world.store, "eve", &request).unwrap_err().code, Code::Denied);
+    let list = ListRequest { path: "/".into(), ..ListRequest::default() };
+    assert_eq!(query::list(&world.store, "eve", &list).unwrap_err().code, Code::Denied);
+}
+
+#[test]
+fn log_time_never_goes_back_r13() {
+    let mut world = World::new();
+    let before = world.state().log_time().unwrap();
+    world.time_ms = 5;
+    world.commit("a", 1);
+    assert_eq!(world.state().log_time().unwrap(), before);
+}
+
+#[test]
+fn an_entry_of_a_later_format_stops_the_name_manager_r35() {
+    let mut store = MemoryStore::default();
+    let batch = Batch { format: BATCH_FORMAT + 1, ..Batch::default() };
+    assert!(apply(&mut store, 1, &batch).is_err());
+}
