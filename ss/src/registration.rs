@@ -161,7 +161,10 @@ impl Registration {
             journal: store.journal_end(),
             generation: cursors.generation,
         };
-        self.ask::<ReportRecovered>(&recovered).await
+        let known = self.ask::<ReportRecovered>(&recovered).await?;
+        // The heartbeat of the registration came before there was a store to tell of.
+        self.node.serving.nudge.notify_one();
+        Ok(known)
     }
 
     /// Learns what became of every prepared session (R10).
