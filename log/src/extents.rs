@@ -90,6 +90,8 @@ struct Room {
     next_file: u32,
     /// Files whose names are not durable yet.
     unsynced_names: BTreeSet<u32>,
+    /// Files that hold live extents and were not there at the start.
+    missing: BTreeSet<u32>,
 }
 
 impl Extents {
@@ -104,9 +106,12 @@ impl Extents {
 
     /// Like [`open`](Self::open), with another folder or file length.
     ///
+    /// A file that is gone, cut short or has a bad header costs what was in it, not the rest: reads there say
+    /// `Damaged`, and the owner, who has a partner, writes those extents anew elsewhere.
+    ///
     /// # Errors
-    /// `Damaged` when two live extents overlap, one is nowhere, or the header of a file that holds one is bad;
-    /// `UnknownFormat`; `Invalid` for a bad `config`; `Io`.
+    /// `Damaged` when two live extents overlap or one makes no sense; `UnknownFormat`; `Invalid` for a bad
+    /// `config`; `Io`.
     pub fn open_with(
         disk: Arc<dyn Disk>,
         config: ExtentsConfig,
@@ -197,7 +202,7 @@ impl Extents {
     }
 
     fn give_room(&self, file: u32, offset: u32, len: u32) -> Result<(), LogError> {
-        if len == 0 {
+        if len == 0 || lock(&self.room).missing.contains(&file) {
             return Ok(());
         }
         let known = file > 0 && file < lock(&self.room).next_file;
@@ -268,11 +273,23 @@ impl Extents {
     /// Fills `buf` from byte `offset` of the extent on. The caller checks the bytes: extents carry no checksum.
     ///
     /// # Errors
-    /// `Invalid` when it goes beyond the extent; `Io`.
+    /// `Invalid` when it goes beyond the extent; `Damaged` when the file is gone or cut short; `Io`.
     pub fn read_at(&self, extent: &Extent, offset: u32, buf: &mut [u8]) -> Result<(), LogError> {
         let at = self.place(extent, offset, buf.len())?;
+        let damaged = |why| LogError::Damaged {
+            folder: self.config.folder.clone(),
+            segment: extent.file,
+            offset: extent.offset,
+            why,
+        };
+        if lock(&self.room).missing.contains(&extent.file) {
+            return Err(damaged("the file is missing"));
+        }
         let file = self.open_file(extent.file)?;
-        file.read_exact_at(buf, at).map_err(|e| LogError::io(self.what("read", extent.file), e))
+        file.read_exact_at(buf, at).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged("the file is shorter than what lies in it"),
+            _ => LogError::io(self.what("read", extent.file), e),
+        })
     }
 
     /// The file that holds extents of this number, for sendfile: an extent's bytes start at its `offset`.
@@ -353,7 +370,8 @@ impl Start<'_> {
         let names = self.disk.list(folder).map_err(|e| LogError::io(format!("list {folder}"), e))?;
         let numbers: BTreeSet<u32> = names.iter().filter_map(|n| n.parse().ok()).collect();
         let mut room = Room { next_file: numbers.last().map_or(1, |n| n + 1), ..Room::default() };
-        let (mut files, mut torn, mut used) = (Files::new(), BTreeSet::new(), 0);
+        let (mut files, mut torn, mut holed, mut used) =
+            (Files::new(), BTreeSet::new(), BTreeSet::new(), 0);
         for &number in &numbers {
             let (file, whole) = self.open(number)?;
             // A file may be longer than files become now, if `file_bytes` was larger once.
@@ -367,8 +385,16 @@ impl Start<'_> {
             }
         }
         for extent in live {
+            if extent.file > 0 && extent.file < u32::MAX && !numbers.contains(&extent.file) {
+                if room.missing.insert(extent.file) {
+                    tracing::error!(file = file_name(self.config, extent.file), "the file is missing");
+                }
+                // Its number is not given out again: what names it would find another's bytes.
+                room.next_file = room.next_file.max(extent.file + 1);
+                continue;
+            }
             if torn.contains(&extent.file) {
-                return Err(self.damaged(extent, "the header of a file that holds live extents is bad"));
+                holed.insert(extent.file);
             }
             let sound = (1..=u32::MAX - EXTENT_ALIGN).contains(&extent.len)
                 && extent.offset.is_multiple_of(EXTENT_ALIGN);
@@ -379,7 +405,11 @@ impl Start<'_> {
             }
             used += u64::from(extent.room());
         }
-        // The torn beginning of a file that a crash interrupted: nothing is in it, so it begins again.
+        for &number in &holed {
+            // Headers say nothing of what lies behind them, and that has checksums of its own.
+            tracing::error!(file = file_name(self.config, number), "the header was bad and is written anew");
+        }
+        // Else the torn beginning of a file that a crash interrupted: nothing is in it, so it begins again.
         for number in torn {
             if let Some(file) = files.get(&number) {
                 file.write_all_at(&header(number), 0).map_err(|e| self.io("write", number, e))?;
