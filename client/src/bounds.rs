@@ -37,11 +37,18 @@ pub(crate) const VERIFY_PAGE: u32 = 64;
 pub(crate) const FSCK_PAGE: u32 = 256;
 /// How long a member may take over a page whose bytes are all read.
 pub(crate) const VERIFY_WAIT: Duration = Duration::from_secs(600);
+/// A capability for a scrub is renewed after this long, well before its end.
+pub(crate) const SCRUB_RENEW: Duration = Duration::from_secs(20);
+/// Before a member that did not answer a scrub is asked again.
+pub(crate) const SCRUB_PAUSE: Duration = Duration::from_millis(300);
+/// How long a member may take over a page of a scrub: repairs included.
+pub(crate) const SCRUB_WAIT: Duration = Duration::from_secs(600);
 
 const _: () = {
     assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis());
     assert!(SOURCE_READ.is_multiple_of(PIECE), "a block of a source is whole pieces");
     assert!(READ_WINDOW * PIECE <= CLIENT_WINDOW);
     assert!(INLINE_MAX <= PIECE);
+    assert!(SCRUB_RENEW.as_secs() * 2 <= types::limits::CAPABILITY_TTL.as_secs());
     assert!(CLIENT_ID_IDLE.as_secs() < types::limits::CLIENT_IDLE.as_secs());
 };

@@ -11,6 +11,7 @@ use crate::lookup::Lookups;
 use crate::manager::Manager;
 use crate::namespace::{self, MoveOptions, RemoveOptions};
 use crate::read::{ReadOptions, Reader};
+use crate::scrub::{self, ScrubOptions, ScrubProgress, ScrubReport};
 use crate::servers::Servers;
 use crate::usage::{self, Usage};
 use crate::write::{self, Content, CopyOptions, Receipt, WriteOptions};
@@ -234,5 +235,14 @@ impl Client {
     /// See [`Client`]. What is found is no error but stands in the report.
     pub async fn fsck(&self, options: &FsckOptions) -> Result<Report> {
         fsck::fsck(&self.core, options).await
+    }
+
+    /// Has both members of each pair compare what they hold with its SHA-256 and repair what is bad from each
+    /// other. For administrators.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a path; `DENIED`; see [`Client`]. What is found is no error but stands in the report.
+    pub async fn scrub(&self, options: &ScrubOptions, progress: &ScrubProgress) -> Result<ScrubReport> {
+        scrub::scrub(&self.core, options, progress).await
     }
 }

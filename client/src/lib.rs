@@ -30,6 +30,7 @@
 //! | `retry`, `keys`, `ask` | when to try again, and how a repeated request is recognised |
 //! | `read`, `write` | content: several ranges in flight; a window of pieces not yet on both members |
 //! | [`fsck`] | the index and both copies, compared |
+//! | [`scrub`] | both copies compared with their digests, and repaired from each other |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -51,6 +52,7 @@ mod places;
 mod range;
 mod read;
 mod retry;
+pub mod scrub;
 mod servers;
 mod usage;
 mod write;

@@ -177,7 +177,7 @@ impl Source {
             }
             if body.is_empty() {
                 let what = format_args!("{} ends too early", Quoted(&self.path.to_string()));
-                return Err(Error::new(Code::Damaged, what, "run `pairfs fsck`"));
+                return Err(Error::new(Code::Damaged, what, "run `pairfs scrub`"));
             }
             bytes.extend_from_slice(&body);
             left.offset += body.len() as u64;
@@ -309,7 +309,7 @@ fn check(reply: ReadReply, body: Bytes, part: Part) -> Result<(Version, Bytes)> 
     }
     if crc64(&body) != reply.crc64 {
         let what = format_args!("bytes at {} arrive with a wrong checksum", part.offset);
-        return Err(Error::new(Code::Damaged, what, "check the network and memory, then run `pairfs fsck`"));
+        return Err(Error::new(Code::Damaged, what, "check the network and memory, then run `pairfs scrub`"));
     }
     Ok((version, body))
 }

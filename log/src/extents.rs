@@ -370,8 +370,7 @@ impl Start<'_> {
         let names = self.disk.list(folder).map_err(|e| LogError::io(format!("list {folder}"), e))?;
         let numbers: BTreeSet<u32> = names.iter().filter_map(|n| n.parse().ok()).collect();
         let mut room = Room { next_file: numbers.last().map_or(1, |n| n + 1), ..Room::default() };
-        let (mut files, mut torn, mut holed, mut used) =
-            (Files::new(), BTreeSet::new(), BTreeSet::new(), 0);
+        let (mut files, mut torn, mut holed, mut used) = (Files::new(), BTreeSet::new(), BTreeSet::new(), 0);
         for &number in &numbers {
             let (file, whole) = self.open(number)?;
             // A file may be longer than files become now, if `file_bytes` was larger once.

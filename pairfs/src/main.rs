@@ -12,8 +12,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use commands::{
-    Context, config, content, copy, df, doctor, entries, env, events, find, fsck, listing, pair, status,
-    transfer,
+    Context, config, content, copy, df, doctor, entries, env, events, find, fsck, listing, pair, scrub,
+    status, transfer,
 };
 use local::Narrator;
 use output::Printer;
@@ -119,6 +119,7 @@ async fn client_command(context: &Context, command: Command) -> Result<()> {
         Command::Events(args) => events::events(context, &args).await,
         Command::Pair(args) => pair::pair(context, &args).await,
         Command::Fsck(args) => fsck::fsck(context, &args).await,
+        Command::Scrub(args) => scrub::scrub(context, &args).await,
         _ => Err(Error::internal("a command that nobody runs")),
     }
 }

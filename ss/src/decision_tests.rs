@@ -10,7 +10,9 @@ use crate::ops::commit::{self, Source};
 use crate::ops::{abort, get_bytes, open_session, pass_abort, pass_prepare, survey};
 use crate::partner::Partner;
 use crate::pool::Pool;
+use crate::repair::Repairs;
 use crate::resolution;
+use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
 use crate::store::{Prepare, State, Store, StoreConfig};
@@ -168,6 +170,8 @@ async fn bench(acts: bool, has_partner: bool) -> Bench {
         sessions: Sessions::default(),
         partner: Arc::new(Partner::start(serving.clone(), SECRET.to_vec(), stop.clone())),
         fetches: Fetches::default(),
+        repairs: Repairs::default(),
+        scrubs: Scrubs::new().unwrap(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,
         stop,

@@ -99,17 +99,24 @@ pub fn holds(node: &Node, session: SessionId, sha256: &[u8]) -> bool {
 async fn copy(node: &Arc<Node>, wanted: Wanted) -> Result<()> {
     let _slot = node.fetches.slots.clone().acquire_owned().await.map_err(Error::internal)?;
     wait_for_passing(node, &wanted).await;
-    let store = node.store()?.clone();
-    match store.lookup(wanted.session)? {
+    match node.store()?.lookup(wanted.session) {
         // Whatever state it is in: its row keeps it.
-        Some(held) if held.manifest.sha256 == wanted.sha256 => return Ok(()),
+        Ok(Some(held)) if held.manifest.sha256 == wanted.sha256 => return Ok(()),
+        // What is here cannot be read: the copy takes its place.
+        Err(error) if error.code != Code::Damaged => return Err(error),
         _ => {}
     }
+    copy_anew(node, &wanted).await
+}
+
+/// Copies a version from the partner, whatever is held of it here. All of it is compared with its digests before it
+/// counts; then it takes the place of what is here.
+pub(crate) async fn copy_anew(node: &Arc<Node>, wanted: &Wanted) -> Result<()> {
     tracing::debug!(session = %wanted.session, "copying from the partner");
-    let manifest = manifest(node, &wanted).await?;
+    let manifest = manifest(node, wanted).await?;
     let content =
-        if manifest.is_inline() { inline(node, &manifest)? } else { bytes(node, &wanted, manifest).await? };
-    store.keep_fetched(wanted.session, content).await?;
+        if manifest.is_inline() { inline(node, &manifest)? } else { bytes(node, wanted, manifest).await? };
+    node.store()?.keep_fetched(wanted.session, content).await?;
     node.sessions.content_landed();
     Ok(())
 }

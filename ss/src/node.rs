@@ -4,6 +4,8 @@ use crate::completions::Completions;
 use crate::fetch::Fetches;
 use crate::partner::Partner;
 use crate::pool::Pool;
+use crate::repair::Repairs;
+use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
 use crate::store::{State, Store};
@@ -62,6 +64,10 @@ pub struct Node {
     pub partner: Arc<Partner>,
     /// Copies from the other member.
     pub fetches: Fetches,
+    /// Repairs from the other member.
+    pub repairs: Repairs,
+    /// Scrubs under way.
+    pub scrubs: Scrubs,
     /// Writes that wait for the name manager.
     pub completions: Completions,
     /// Told when the server stops.

@@ -36,6 +36,11 @@ impl Pool {
         Ok(Pool { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
     }
 
+    /// Whether nobody waits for the disk now.
+    pub fn is_idle(&self) -> bool {
+        self.places.available_permits() == QUEUE
+    }
+
     /// Runs `work` on one of the threads and gives what it gives. Once begun it runs to its end, also when
     /// the future is dropped.
     pub async fn run<T: Send + 'static>(

@@ -138,8 +138,25 @@ impl Registration {
             let disk = RealDisk::new(folder.clone()).map_err(Error::from)?;
             Store::open(Arc::new(disk), &folder, StoreConfig::default())
         };
-        let store = self.node.pool.run(open).await?;
+        let store = self.node.pool.run(open).await.map_err(|error| self.way_out(error))?;
         Ok(self.node.disk.get_or_init(|| store).clone())
+    }
+
+    /// Damage that keeps the store from being opened (R31): nothing is changed here, and the partner has the same
+    /// files.
+    fn way_out(&self, error: Error) -> Error {
+        if error.code != Code::Damaged {
+            return error;
+        }
+        let (name, folder) = (self.node.name(), self.identity.folder());
+        Error::new(
+            Code::Damaged,
+            format_args!("the store of {name} cannot be opened ({})", error.message),
+            format_args!(
+                "move {} away and start {name} with an empty directory and --replace-disk: its partner fills it",
+                folder.display()
+            ),
+        )
     }
 
     /// Contents that were open again before the restart: their clocks start anew.

@@ -12,6 +12,8 @@ use crate::node::{Node, Stop};
 use crate::partner::Partner;
 use crate::pool::Pool;
 use crate::registration::Registration;
+use crate::repair::Repairs;
+use crate::scrub::Scrubs;
 use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
@@ -113,6 +115,8 @@ fn node(serving: Arc<Serving>, link: &Reconnecting, secret: Vec<u8>) -> Result<A
         sessions: Sessions::default(),
         partner: Arc::new(Partner::start(serving.clone(), secret, stop.clone())),
         fetches: Fetches::default(),
+        repairs: Repairs::default(),
+        scrubs: Scrubs::new()?,
         completions: Completions::start(link.clone(), serving.clone(), stop.clone()),
         serving,
         stop,

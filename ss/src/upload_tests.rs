@@ -6,6 +6,8 @@ use crate::manager::Managers;
 use crate::node::{Node, Stop};
 use crate::partner::Partner;
 use crate::pool::Pool;
+use crate::repair::Repairs;
+use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreConfig};
@@ -41,6 +43,8 @@ fn node() -> (Arc<Node>, TempDir) {
         sessions: Sessions::default(),
         partner: Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone())),
         fetches: Fetches::default(),
+        repairs: Repairs::default(),
+        scrubs: Scrubs::new().unwrap(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,
         stop,

@@ -219,7 +219,7 @@ impl Member {
 }
 
 /// The paths of all folders by id, to name files by path.
-pub(super) async fn folders(core: &Arc<Core>) -> Result<HashMap<u64, String>> {
+pub(crate) async fn folders(core: &Arc<Core>) -> Result<HashMap<u64, String>> {
     let mut paths = HashMap::from([(types::ids::InodeId::ROOT.0, String::new())]);
     let mut open = vec![String::new()];
     while let Some(path) = open.pop() {

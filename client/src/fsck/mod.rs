@@ -9,6 +9,7 @@
 mod collect;
 mod compare;
 
+pub(crate) use collect::folders;
 pub use compare::{Difference, Reason};
 
 use crate::core::Core;

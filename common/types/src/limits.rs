@@ -82,6 +82,16 @@ pub const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 pub const TRASH_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Files and folders that one command purges from the trash.
 pub const PURGE_SLICE: usize = 64;
+/// Files that one request to scrub can name.
+pub const SCRUB_FILES: usize = 1024;
+/// A page of a scrub ends after so long, so that it can be answered and called off.
+pub const SCRUB_PAGE: Duration = Duration::from_secs(1);
+/// What a page of a scrub can tell; then it ends.
+pub const SCRUB_FINDINGS: usize = 256;
+/// Chunks that a scrub has in memory at once.
+pub const SCRUB_AHEAD: usize = 3;
+/// How long a scrub waits for foreground work before each chunk, at most: it gets on under any load.
+pub const SCRUB_YIELD: Duration = Duration::from_millis(200);
 /// A connection must have proved itself by then.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reconnecting backs off up to this between members of a cluster.
@@ -135,6 +145,8 @@ const _: () = {
     assert!(INLINE_MAX <= BLOCK, "inline content is one block");
     assert!(CLIENT_WINDOW >= 2 * CHUNK, "a client can fill one chunk while one is on its way");
     assert!(SERVER_WINDOW >= CLIENT_WINDOW);
+    assert!(SCRUB_AHEAD * CHUNK <= CLIENT_WINDOW, "a scrub takes no more memory than one client");
+    assert!(SCRUB_FILES * 10 <= FRAME_HEAD_MAX && SCRUB_FINDINGS * 1024 <= FRAME_HEAD_MAX);
     assert!(BATCH_BYTES <= FRAME_HEAD_MAX);
     assert!(Pace::NORMAL.guard.as_millis() < Pace::NORMAL.timeout.as_millis());
     assert!(3 * Pace::NORMAL.heartbeat.as_millis() <= Pace::NORMAL.timeout.as_millis());

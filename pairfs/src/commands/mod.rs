@@ -13,6 +13,7 @@ pub mod fsck;
 mod glob;
 pub mod listing;
 pub mod pair;
+pub mod scrub;
 pub mod status;
 pub mod transfer;
 mod words;

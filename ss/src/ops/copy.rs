@@ -60,7 +60,7 @@ fn find(node: &Node, user: &str, commit: &CommitRequest, request: CopyRequest) -
         len: 1,
         stale_ok: false,
     };
-    let (version, _) = read::find(node, user, &read)?;
+    let version = read::find(node, user, &read)?;
     let session = version.session_id()?;
     let store = node.store()?;
     // Pinned first, then looked at: from here on it stays (R32).

@@ -17,4 +17,5 @@ pub mod pass_prepare;
 pub mod piece;
 pub mod probe;
 pub mod read;
+pub mod scrub;
 pub mod survey;

@@ -2,6 +2,7 @@
 //! thread hop (R37).
 
 use crate::node::Node;
+use crate::repair::{heal, is_bad};
 use bytes::Bytes;
 use net::{BoxFuture, Outgoing};
 use ss_core::head::{Place, readable};
@@ -15,36 +16,70 @@ use types::message::store::{Read, ReadReply, ReadRequest};
 use types::record::{Manifest, Version};
 use types::{Code, Error, Result};
 
-/// Checks and finds at once; only bytes outside the manifest wait for a disk thread.
+/// Checks and finds at once; only bytes outside the manifest wait for a disk thread. What does not check is repaired
+/// from the partner and read again: a bad copy is never served (I6).
 pub fn run(node: Arc<Node>, user: &str, request: &ReadRequest) -> BoxFuture<'static, Result<Outgoing>> {
-    let len = request.len.min(PIECE as u32);
-    let (version, manifest) = match find(&node, user, request) {
+    let (offset, len) = (request.offset, request.len.min(PIECE as u32));
+    let version = match find(&node, user, request) {
         Ok(found) => found,
         Err(error) => return Box::pin(ready(Err(error))),
     };
-    let Some(manifest) = manifest else {
+    if offset == version.size || len == 0 {
         return Box::pin(ready(Ok(answer(version, Bytes::new(), crc64(&[])))));
-    };
-    let offset = request.offset;
-    if manifest.is_inline() {
-        let read = node.store().and_then(|store| store.read(&manifest, offset, len));
-        return Box::pin(ready(read.map(|(bytes, crc)| answer(version, bytes, crc))));
     }
-    Box::pin(async move {
-        let store = node.store()?.clone();
-        // From here on it stays until its bytes are read (R32). If it has gone meanwhile, the read says so.
-        let _pin = store.pin(version.session_id()?)?;
-        let (bytes, crc) = node.pool.run(move || store.read(&manifest, offset, len)).await?;
-        Ok(answer(version, bytes, crc))
-    })
+    match manifest_of(&node, &version) {
+        Ok(manifest) if manifest.is_inline() => {
+            let read = node.store().and_then(|store| store.read(&manifest, offset, len));
+            match read {
+                Err(error) if is_bad(&error) => Box::pin(read_healed(node, version, None, offset, len)),
+                read => Box::pin(ready(read.map(|(bytes, crc)| answer(version, bytes, crc)))),
+            }
+        }
+        Ok(manifest) => Box::pin(read_chunks(node, version, manifest, offset, len)),
+        Err(error) if is_bad(&error) => Box::pin(read_healed(node, version, None, offset, len)),
+        Err(error) => Box::pin(ready(Err(error))),
+    }
 }
 
-/// The version that is read, and its manifest unless nothing is to be read of it.
-pub(super) fn find(
-    node: &Node,
-    user: &str,
-    request: &ReadRequest,
-) -> Result<(Version, Option<Arc<Manifest>>)> {
+async fn read_chunks(
+    node: Arc<Node>,
+    version: Version,
+    manifest: Arc<Manifest>,
+    offset: u64,
+    len: u32,
+) -> Result<Outgoing> {
+    let store = node.store()?.clone();
+    // From here on it stays until its bytes are read (R32). If it has gone meanwhile, the read says so.
+    let _pin = store.pin(version.session_id()?)?;
+    let read = {
+        let manifest = manifest.clone();
+        node.pool.run(move || store.read(&manifest, offset, len)).await
+    };
+    match read {
+        Err(error) if is_bad(&error) => read_healed(node, version, Some(manifest), offset, len).await,
+        read => read.map(|(bytes, crc)| answer(version, bytes, crc)),
+    }
+}
+
+/// The same once what is bad has been repaired.
+async fn read_healed(
+    node: Arc<Node>,
+    version: Version,
+    manifest: Option<Arc<Manifest>>,
+    offset: u64,
+    len: u32,
+) -> Result<Outgoing> {
+    let store = node.store()?.clone();
+    let _pin = store.pin(version.session_id()?)?;
+    tracing::warn!(session = %version.session_id()?, "a read met bad bytes");
+    heal(&node, &version, manifest.as_deref(), offset, len).await?;
+    let manifest = manifest_of(&node, &version)?;
+    let (bytes, crc) = node.pool.run(move || store.read(&manifest, offset, len)).await?;
+    Ok(answer(version, bytes, crc))
+}
+
+/// The version that is read.
+pub(super) fn find(node: &Node, user: &str, request: &ReadRequest) -> Result<Version> {
     let capability = node.capability(request.capability.as_ref(), user)?;
     capability.require(right::READ, request.pair, request.folder, request.file)?;
     if request.stale_ok {
@@ -56,11 +91,12 @@ pub(super) fn find(
     let record = store.record(request.file)?.ok_or_else(|| unknown(&request.name))?;
     let place = Place { folder: request.folder, name: &request.name };
     let wanted = VersionNumber { epoch: request.version_epoch, number: request.version_number };
-    let held = |version: &Version| {
-        let held = version.session_id().and_then(|session| store.lookup(session)).ok().flatten();
-        held.filter(|held| held.manifest.sha256 == version.sha256)
+    let holds = |version: &Version| match version.session_id().and_then(|session| store.lookup(session)) {
+        Ok(held) => held.is_some_and(|held| held.manifest.sha256 == version.sha256),
+        // It is here, if damaged: an older version would be another content than was asked for.
+        Err(error) => is_bad(&error),
     };
-    let version = readable(&record, place, wanted, |version| held(version).is_some())?;
+    let version = readable(&record, place, wanted, holds)?;
     if request.offset > version.size {
         return Err(Error::new(
             Code::BadRange,
@@ -68,9 +104,14 @@ pub(super) fn find(
             "ask for a range within it",
         ));
     }
-    let nothing = request.offset == version.size || request.len == 0;
-    let manifest = if nothing { None } else { held(version).map(|held| held.manifest) };
-    Ok((version.clone(), manifest))
+    Ok(version.clone())
+}
+
+fn manifest_of(node: &Node, version: &Version) -> Result<Arc<Manifest>> {
+    let held = node.store()?.lookup(version.session_id()?)?;
+    let held = held.filter(|held| held.manifest.sha256 == version.sha256);
+    // It was there a moment ago: its row has gone.
+    held.map(|held| held.manifest).ok_or_else(|| unknown("the version"))
 }
 
 /// Its row is on its way here, or its tombstone was collected: the name manager knows which.

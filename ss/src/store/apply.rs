@@ -122,6 +122,17 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             }
             Ok(Outcome::Done)
         }
+        Change::Repaired { record, .. } => {
+            for place in &record.places {
+                if get_chunk(t, &digest_of(&place.sha256)?)?.is_some() {
+                    put_places(t, effects, &[place], here(&batch[at]), true)?;
+                } else {
+                    // Nothing needs it any more.
+                    effects.freed.extend(extent_of(place));
+                }
+            }
+            Ok(Outcome::Done)
+        }
         Change::Cursors(record) => {
             let CursorsRecord { generation, control, pair } = *record;
             set_cursors(t, effects, Cursors { generation, control, pair })?;

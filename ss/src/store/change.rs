@@ -17,6 +17,7 @@
 //! | 10 | Moved | [`ContentRecord`] with `state` and the places of all its chunks | as Prepared |
 //! | 11 | Chunks | [`PlacesRecord`] without session: where these chunks are now | the chunk without another place |
 //! | 12 | Cursors | [`CursorsRecord`] | |
+//! | 30 | Repaired | [`PlacesRecord`] without session: good copies of these chunks | the chunk without a place |
 
 use bytes::Bytes;
 use prost::Message;
@@ -52,6 +53,8 @@ pub(crate) mod kind {
     pub const CHUNKS: u8 = 11;
     /// The cursors as they stand.
     pub const CURSORS: u8 = 12;
+    /// Good copies of chunks whose bytes did not check any more.
+    pub const REPAIRED: u8 = 30;
 }
 
 /// Where a chunk of an upload lies.
@@ -196,6 +199,7 @@ pub(crate) enum Change {
     Moved { record: ContentRecord, tail: Bytes },
     Chunks { record: PlacesRecord, tail: Bytes },
     Cursors(CursorsRecord),
+    Repaired { record: PlacesRecord, tail: Bytes },
 }
 
 /// Length of the head's length.
@@ -217,6 +221,7 @@ impl Change {
             Change::Moved { .. } => kind::MOVED,
             Change::Chunks { .. } => kind::CHUNKS,
             Change::Cursors(_) => kind::CURSORS,
+            Change::Repaired { .. } => kind::REPAIRED,
         }
     }
 
@@ -232,7 +237,9 @@ impl Change {
             Change::Unprepared(record) | Change::Dropped(record) => put(out, record),
             Change::Row(record) => put(out, record),
             Change::Advance(record) | Change::FeedReset(record) => put(out, record),
-            Change::Places(record) | Change::Chunks { record, .. } => put(out, record),
+            Change::Places(record) | Change::Chunks { record, .. } | Change::Repaired { record, .. } => {
+                put(out, record)
+            }
             Change::Collected(record) => put(out, record),
             Change::Cursors(record) => put(out, record),
         }
@@ -241,7 +248,10 @@ impl Change {
     /// The bytes behind the head.
     pub fn tail(&self) -> &[u8] {
         match self {
-            Change::Content { tail, .. } | Change::Moved { tail, .. } | Change::Chunks { tail, .. } => tail,
+            Change::Content { tail, .. }
+            | Change::Moved { tail, .. }
+            | Change::Chunks { tail, .. }
+            | Change::Repaired { tail, .. } => tail,
             _ => &[],
         }
     }
@@ -255,6 +265,7 @@ impl Change {
                 tail.len() + record.places.len() * PLACE + chunks * 96
             }
             Change::Places(record) => record.places.len() * PLACE,
+            Change::Repaired { record, tail } => tail.len() + record.places.len() * PLACE,
             Change::Row(_) => 1024,
             _ => 0,
         }
@@ -291,6 +302,7 @@ impl Change {
             kind::MOVED => read(head).map(|record| Change::Moved { record, tail }),
             kind::CHUNKS => read(head).map(|record| Change::Chunks { record, tail }),
             kind::CURSORS => read(head).map(Change::Cursors),
+            kind::REPAIRED => read(head).map(|record| Change::Repaired { record, tail }),
             _ => return Err(bad("is of a kind that this version does not know")),
         };
         change.map_err(|_| bad("does not decode"))

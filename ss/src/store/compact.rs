@@ -137,7 +137,9 @@ impl Committing {
                 let moves = content.is_some_and(|c| c.position > at && c.position.segment() == at.segment());
                 if moves { Ok(()) } else { self.restate_chunks(at, record.places, Bytes::new(), out) }
             }
-            Change::Chunks { record, tail } => self.restate_chunks(at, record.places, tail, out),
+            Change::Chunks { record, tail } | Change::Repaired { record, tail } => {
+                self.restate_chunks(at, record.places, tail, out)
+            }
             Change::Row(RowRecord { feed, row: Some(row), .. }) => {
                 if self.is_newest(&row)? {
                     // What it ended has ended.

@@ -18,6 +18,7 @@ mod index;
 mod open;
 mod pins;
 mod read;
+mod scrub;
 mod shared;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use types::content::{crc64, of_chunks, sha256};
+use log::LogError;
+use types::content::crc64;
 use types::ids::{DigestKind, SessionId};
 use types::limits::{BLOCK, CHUNK};
 use types::record::{ChunkRef, Manifest};
@@ -11,6 +12,7 @@ use types::{Code, Error, Result};
 
 use super::apply::digest_of;
 use super::entry::Location;
+use super::scrub::check_manifest;
 use super::shared::Shared;
 use super::trouble::{damaged, log_error};
 
@@ -75,7 +77,7 @@ impl Shared {
     }
 
     /// Bytes `from..to` of a chunk.
-    fn read_chunk(&self, chunk: &ChunkRef, from: usize, to: usize) -> Result<Bytes> {
+    pub(super) fn read_chunk(&self, chunk: &ChunkRef, from: usize, to: usize) -> Result<Bytes> {
         let sha256 = digest_of(&chunk.sha256)?;
         // Room that is given back is not used again before those who found it in the index have read.
         let _pin = self.reading.read().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +101,12 @@ impl Shared {
                 Bytes::from(bytes)
             }
             Location::Journal { position, skip } => {
-                self.reader.read_range(position, skip as usize + start, len).map_err(log_error)?
+                let read = self.reader.read_range(position, skip as usize + start, len);
+                read.map_err(|error| match error {
+                    // The length in the record's head is not what it was.
+                    LogError::Invalid(why) => damaged(why),
+                    error => log_error(error),
+                })?
             }
         };
         let crcs = entry.crcs.get(start / BLOCK..).unwrap_or_default();
@@ -133,26 +140,8 @@ impl Shared {
     }
 
     fn verify_content(&self, manifest: &Manifest) -> Result<()> {
-        if manifest.is_inline() {
-            let right = manifest.inline.len() as u64 == manifest.size
-                && sha256(&manifest.inline)[..] == manifest.sha256[..];
-            return if right { Ok(()) } else { Err(damaged("the content does not have its SHA-256")) };
-        }
-        let mut digests = Vec::with_capacity(manifest.chunks.len());
-        for (number, chunk) in manifest.chunks.iter().enumerate() {
-            let bytes = self.read_chunk(chunk, 0, chunk.len as usize)?;
-            let digest = sha256(&bytes);
-            if digest[..] != chunk.sha256[..] {
-                return Err(damaged(format_args!("chunk {number} does not have its SHA-256")));
-            }
-            digests.push(digest);
-        }
-        let size: u64 = manifest.chunks.iter().map(|c| u64::from(c.len)).sum();
-        let tree = manifest.digest_kind != DigestKind::Cuts as u32;
-        if size != manifest.size || (tree && of_chunks(&digests).sha256[..] != manifest.sha256[..]) {
-            return Err(damaged("the manifest does not have its digest"));
-        }
-        Ok(())
+        check_manifest(manifest)?;
+        manifest.chunks.iter().try_for_each(|chunk| self.verify_chunk(chunk))
     }
 }
 

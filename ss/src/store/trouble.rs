@@ -30,7 +30,7 @@ pub(crate) fn log_error(error: LogError) -> Error {
     };
     let next = match code {
         Code::DiskFull => "nothing was changed; free some room on the server's disk, then try again",
-        Code::Damaged => "repair it from the partner with `pairfs fsck`",
+        Code::Damaged => "repair it from the partner with `pairfs scrub`",
         Code::UnknownFormat => "use the version of PairFS that wrote it",
         Code::Io => "check the server's disk, then restart the server",
         Code::BadRequest => "send less at once",
@@ -50,7 +50,7 @@ pub(crate) fn index_error(error: impl Display) -> Error {
 
 /// Bytes that do not check.
 pub(crate) fn damaged(what: impl Display) -> Error {
-    Error::new(Code::Damaged, what, "repair it from the partner with `pairfs fsck`")
+    Error::new(Code::Damaged, what, "repair it from the partner with `pairfs scrub`")
 }
 
 /// The store's own view of its health, and the clock of its disk operations.

@@ -23,6 +23,8 @@ methods! {
     Inventory = 406: InventoryRequest => InventoryReply;
     /// Makes a version of another file a version of this one: its chunks are shared, no bytes travel (R16).
     Copy = 407: CopyRequest => Receipt;
+    /// Compares bytes with their SHA-256 and repairs them from the partner, a page at a time.
+    Scrub = 425: ScrubRequest => ScrubReply;
 }
 
 /// Durability asked for (R19).
@@ -312,4 +314,91 @@ pub struct InventoryReply {
     /// Whether that was the last page.
     #[prost(bool, tag = "2")]
     pub end: bool,
+}
+
+/// Where a scrub stands: everything before it has been looked at. Files in the order of their ids, their versions in
+/// that of their numbers (never used twice), chunks in theirs.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct ScrubPlace {
+    /// File.
+    #[prost(uint64, tag = "1")]
+    pub file: u64,
+    /// Number of a version of it.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// Chunk of that version.
+    #[prost(uint32, tag = "3")]
+    pub chunk: u32,
+}
+
+/// Request of [`Scrub`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ScrubRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Cover: an operator's.
+    #[prost(message, optional, tag = "2")]
+    pub capability: Option<SignedCapability>,
+    /// Where to begin; none: at the start.
+    #[prost(message, optional, tag = "3")]
+    pub from: Option<ScrubPlace>,
+    /// Only these files, ascending, at most [`crate::limits::SCRUB_FILES`]; empty: all.
+    #[prost(uint64, repeated, tag = "4")]
+    pub files: Vec<u64>,
+    /// Bytes a second, at most; 0: no bound.
+    #[prost(uint64, tag = "5")]
+    pub rate: u64,
+}
+
+/// Something whose bytes are not what they should be.
+#[derive(Clone, PartialEq, Message)]
+pub struct ScrubFinding {
+    /// File.
+    #[prost(uint64, tag = "1")]
+    pub file: u64,
+    /// Folder it lies in.
+    #[prost(uint64, tag = "2")]
+    pub folder: u64,
+    /// Its name there.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// Epoch of the version.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Number of the version.
+    #[prost(uint64, tag = "5")]
+    pub number: u64,
+    /// What was wrong.
+    #[prost(string, tag = "6")]
+    pub what: String,
+    /// It is right again: the partner had a good copy.
+    #[prost(bool, tag = "7")]
+    pub repaired: bool,
+    /// Why it is not.
+    #[prost(string, tag = "8")]
+    pub why_not: String,
+}
+
+/// Answer to [`Scrub`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ScrubReply {
+    /// Where to go on.
+    #[prost(message, optional, tag = "1")]
+    pub next: Option<ScrubPlace>,
+    /// Whether that was the last page.
+    #[prost(bool, tag = "2")]
+    pub end: bool,
+    /// Files whose last byte was looked at.
+    #[prost(uint64, tag = "3")]
+    pub files: u64,
+    /// Bytes that were looked at.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// What was found.
+    #[prost(message, repeated, tag = "5")]
+    pub findings: Vec<ScrubFinding>,
+    /// Bytes that the server's data takes: about what there is to look at.
+    #[prost(uint64, tag = "6")]
+    pub used_bytes: u64,
 }

@@ -90,7 +90,12 @@ impl Work {
                 let Some(n) = self.files.get(&inode).and_then(|sessions| sessions.first().copied()) else {
                     return Ok(());
                 };
-                store.keep_fetched(session(n), content(store, &Work::data(n))?).await?;
+                let data = Work::data(n);
+                let held = store.lookup(session(n))?.expect("what is kept is held");
+                match held.manifest.chunks.first() {
+                    Some(chunk) if self.dice.roll(2) == 0 => store.replace_chunk(chunk, data).await?,
+                    _ => store.keep_fetched(session(n), content(store, &data)?).await?,
+                }
             }
             _ => {
                 for _ in 0..self.dice.roll(6) {

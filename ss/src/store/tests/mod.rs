@@ -5,4 +5,5 @@ mod compact;
 mod contents;
 mod crash;
 mod rows;
+mod scrub;
 mod support;
