@@ -68,7 +68,7 @@ async fn look(manager: Arc<Manager>, name: String, incarnation: u64) {
 /// Where the server listens, if that is at the IP address it registered from.
 async fn registered_address(server: &Server) -> Option<SocketAddr> {
     let found = net::transport::resolve(&server.addr).await.ok()?;
-    found.into_iter().find(|addr| addr.ip().to_string() == server.ip)
+    found.into_iter().find(|addr| addr.ip().to_canonical().to_string() == server.ip)
 }
 
 impl Manager {

@@ -44,7 +44,7 @@ pub(crate) async fn run_until(
     let secret = secret::read_or_create(&config.cluster_secret())?;
     let listener = net::listen(&config.listen, config.insecure_plaintext).await?;
     let local = listener.local_addr();
-    let addr = config.advertise.clone().unwrap_or_else(|| local.to_string());
+    let addr = net::transport::advertised(local, config.advertise.as_deref())?;
     let raft = start_raft(&config.data, &addr).await?;
     let (feeds, roles) = (Feeds::default(), Arc::new(Notify::new()));
     let log_time = {

@@ -57,7 +57,7 @@ async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Ident
     let mut term = signal(SignalKind::terminate()).map_err(Error::from)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Error::from)?;
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
-    let addr = config.advertise.clone().unwrap_or_else(|| listener.local_addr().to_string());
+    let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
     let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
     let managers = Managers { addrs: config.nm, credential, serving: serving.clone() };

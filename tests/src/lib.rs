@@ -5,6 +5,7 @@
 //! | [`binary`] | the program under test, built once |
 //! | [`command`] | runs it and looks at what it says |
 //! | [`cluster`] | a cluster in a temporary folder; kill, freeze, thaw, start again |
+//! | [`hosts`] | several hosts: network namespaces with cables that can be pulled, or loopback addresses |
 //! | [`wait`] | waits for conditions, never for time alone |
 //! | [`turns`] | how many clusters run at once |
 //! | [`workload`] | writers and readers that remember every acknowledged byte |
@@ -15,6 +16,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod command;
+pub mod hosts;
 pub mod turns;
 pub mod wait;
 pub mod wire;

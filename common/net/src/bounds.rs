@@ -1,7 +1,7 @@
 //! The bounds that only this crate knows, beside those of [`types::limits`], and how they relate.
 
 use std::time::Duration;
-use types::limits::{CLIENT_WINDOW, CONN_MAX, FRAME_HEAD_MAX, FRAME_MAX, KIB, MIB, PIECE};
+use types::limits::{CLIENT_WINDOW, CONN_MAX, FRAME_HEAD_MAX, FRAME_MAX, HELLO_TIMEOUT, KIB, MIB, PIECE};
 
 /// Bodies up to this many bytes are covered by the checksum of their frame unless asked otherwise; larger
 /// ones carry checksums of their own.
@@ -46,6 +46,8 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// The first pause before dialling again; it doubles up to [`types::limits::RECONNECT_MAX`].
 pub const RECONNECT_MIN: Duration = Duration::from_millis(20);
+/// How long one address of a name may be silent before the next is tried beside it.
+pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Silence after which the system asks whether the other host is still there.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// The pause between two such questions, of which three may stay unanswered.
@@ -61,6 +63,7 @@ pub const SECRET_MIN: usize = 16;
 pub const SECRET_MAX: usize = KIB;
 
 const _: () = {
+    assert!(4 * NEXT_ADDRESS.as_millis() < HELLO_TIMEOUT.as_millis(), "several addresses get their chance");
     assert!(OUT_BYTES >= 2 * FRAME_MAX, "one frame is written while the next is made");
     assert!(REQUEST_BYTES >= FRAME_MAX, "the largest request fits");
     assert!(REQUEST_BYTES >= CLIENT_WINDOW, "a client's window fits one connection");

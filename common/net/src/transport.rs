@@ -2,10 +2,12 @@
 //! nothing above this file changes.
 
 use crate::BoxFuture;
-use crate::bounds::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SEND_TIMEOUT};
+use crate::bounds::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, NEXT_ADDRESS, SEND_TIMEOUT};
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use types::{Code, Error, Result};
 
 /// One open stream, both halves.
@@ -49,15 +51,44 @@ pub struct Tcp;
 impl Dial for Tcp {
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Stream>> {
         Box::pin(async move {
-            let mut last = None;
-            for address in resolve(addr).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return from_tcp(stream).map_err(|error| unreachable(addr, &error)),
-                    Err(error) => last = Some(error),
-                }
+            match first_to_answer(resolve(addr).await?).await {
+                Ok(stream) => from_tcp(stream).map_err(|error| unreachable(addr, &error)),
+                Err(Some(error)) => Err(unreachable(addr, &error)),
+                Err(None) => Err(not_an_address(addr, "no address")),
             }
-            Err(last.map_or_else(|| not_an_address(addr, "no address"), |error| unreachable(addr, &error)))
         })
+    }
+}
+
+/// Tries all addresses of a name: the next one as soon as one has failed or has been silent for a moment, so that
+/// one that leads nowhere does not use the caller's time up (the idea of RFC 8305, "happy eyeballs"). The error
+/// is the last one; none if there is no address.
+async fn first_to_answer(
+    addresses: Vec<SocketAddr>,
+) -> std::result::Result<TcpStream, Option<std::io::Error>> {
+    let mut waiting = addresses.into_iter();
+    let mut tries = JoinSet::new();
+    let mut last = None;
+    loop {
+        let is_more = match waiting.next() {
+            Some(address) => {
+                tries.spawn(TcpStream::connect(address));
+                waiting.len() > 0
+            }
+            None => false,
+        };
+        let ended = if is_more {
+            timeout(NEXT_ADDRESS, tries.join_next()).await
+        } else {
+            Ok(tries.join_next().await)
+        };
+        match ended {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => last = Some(error),
+            Ok(Some(Err(error))) => last = Some(std::io::Error::other(error)),
+            Ok(None) => return Err(last),
+            Err(_) => {}
+        }
     }
 }
 
@@ -133,6 +164,39 @@ impl Listen for Listener {
     }
 }
 
+/// Where others reach a server: at `advertise`, a name or an address that is told as it is and resolved at each
+/// dial; without it at `local`, where it listens.
+///
+/// # Errors
+/// `USAGE` when that is no single place: no address, no port, or the address of every interface (`0.0.0.0`, `[::]`).
+pub fn advertised(local: SocketAddr, advertise: Option<&str>) -> Result<String> {
+    let Some(told) = advertise else {
+        if local.ip().is_unspecified() {
+            return Err(Error::new(
+                Code::Usage,
+                format_args!("{local} is every address of this machine, and others have to be told one"),
+                "say where they reach it with --advertise HOST:PORT",
+            ));
+        }
+        return Ok(local.to_string());
+    };
+    let address = told.parse::<SocketAddr>();
+    let why = match &address {
+        Ok(address) if address.ip().is_unspecified() => "it is every address of a machine",
+        Ok(address) if address.port() == 0 => "it names no port",
+        Err(_) if !is_named(told) => "not host:port",
+        Err(_) if told.ends_with(":0") => "it names no port",
+        _ => return Ok(told.to_owned()),
+    };
+    Err(not_an_address(told, why))
+}
+
+/// Whether `addr` is a host name and a port.
+fn is_named(addr: &str) -> bool {
+    addr.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok())
+}
+
 /// Every address that `addr` (`host:port`) stands for now, in the system's order.
 ///
 /// # Errors
@@ -141,10 +205,7 @@ pub async fn resolve(addr: &str) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = addr.parse::<SocketAddr>() {
         return Ok(vec![address]);
     }
-    let well_formed = addr
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok());
-    if !well_formed {
+    if !is_named(addr) {
         return Err(not_an_address(addr, "not host:port"));
     }
     let found = lookup_host(addr).await.map_err(|error| {
@@ -225,6 +286,53 @@ mod tests {
         for addr in ["", "host", "host:", ":80", "host:99999", "::1:80", "host:port"] {
             let error = Tcp.dial(addr).await.err().unwrap();
             assert_eq!(error.code, Code::Usage, "{addr}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_name_is_tried() {
+        let mut listener = listen("127.0.0.1:0", false).await.unwrap();
+        let good = Listener::local_addr(&listener);
+        let refusing = {
+            let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        // A queue that is full is silent: connecting there takes for ever.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut kept = Vec::new();
+        while let Ok(Ok(stream)) = timeout(NEXT_ADDRESS, TcpStream::connect(silent)).await {
+            kept.push(stream);
+        }
+        for first in [refusing, silent] {
+            let dialled = first_to_answer(vec![first, good]);
+            let (dialled, accepted) =
+                tokio::join!(timeout(std::time::Duration::from_secs(30), dialled), listener.accept());
+            assert_eq!(dialled.unwrap().unwrap().peer_addr().unwrap(), accepted.unwrap().local);
+        }
+        let error = first_to_answer(vec![refusing, refusing]).await.unwrap_err().unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert!(first_to_answer(Vec::new()).await.unwrap_err().is_none());
+    }
+
+    #[test]
+    fn others_are_told_one_place() {
+        let local: SocketAddr = "10.0.0.1:7400".parse().unwrap();
+        let any: SocketAddr = "0.0.0.0:7400".parse().unwrap();
+        assert_eq!(advertised(local, None).unwrap(), "10.0.0.1:7400");
+        for told in ["b.example:7400", "10.0.0.2:7400", "[fd00::1]:7400", "localhost:7400"] {
+            assert_eq!(advertised(any, Some(told)).unwrap(), told);
+        }
+        let error = advertised(any, None).unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        assert!(error.message.contains("--advertise"), "{}", error.message);
+        assert_eq!(advertised("[::]:7400".parse().unwrap(), None).unwrap_err().code, Code::Usage);
+        for told in
+            ["0.0.0.0:7400", "[::]:7400", "b.example", "b.example:0", "10.0.0.2:0", "fd00::1:7400", ""]
+        {
+            assert_eq!(advertised(local, Some(told)).unwrap_err().code, Code::Usage, "{told}");
         }
     }
 

@@ -12,7 +12,8 @@ use types::{Error, Result};
 pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered> {
     call.require_server(&request.server)?;
     let manager = &call.manager;
-    request.ip = call.session.peer.addr.ip().to_string();
+    // A listener for both families shows IPv4 as IPv6; a server is looked for where it listens (R5).
+    request.ip = call.session.peer.addr.ip().to_canonical().to_string();
     if request.boot.is_empty() {
         request.boot.clone_from(&call.session.peer.host_boot);
     }

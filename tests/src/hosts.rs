@@ -1,0 +1,346 @@
+//! Several hosts on one machine: network namespaces on a bridge where the test runs as root, each with an address
+//! and a boot id of its own; else loopback addresses, where a cut network is a stopped process.
+//!
+//! Supervisor and network only: what runs on the hosts is the test's.
+
+use crate::binary;
+use crate::cluster::{LATER, SOON, is_gone};
+use crate::command::{self, Ran};
+use crate::turns::Turn;
+use crate::wait::{until, within};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What keeps the hosts apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A network namespace each: their cables can be pulled.
+    Namespaces,
+    /// A loopback address each: what would be cut off is stopped instead.
+    Loopback,
+}
+
+/// Namespaces are told apart by the process and this number.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Where the name manager listens, in namespaces.
+const PORT: u16 = 7400;
+
+/// A server that was started on a host.
+struct Served {
+    host: usize,
+    child: Child,
+}
+
+/// Some hosts. When dropped everything on them is killed and they are gone.
+pub struct Hosts {
+    way: Way,
+    tag: String,
+    count: usize,
+    served: BTreeMap<String, Served>,
+    /// The name manager's address and the key file, once it was started.
+    nm: Option<(String, PathBuf)>,
+    folder: TempDir,
+    _turn: Turn,
+}
+
+impl Hosts {
+    /// `count` hosts, numbered from 0, and one more for clients.
+    pub fn new(count: usize) -> Hosts {
+        let mut hosts = Hosts::bare(Way::Namespaces, count);
+        match hosts.make() {
+            Ok(()) => eprintln!("hosts are network namespaces"),
+            Err(why) => {
+                hosts.unmake();
+                hosts.way = Way::Loopback;
+                eprintln!("hosts are loopback addresses, a cut network is a stopped process, because: {why}");
+            }
+        }
+        hosts
+    }
+
+    /// Loopback addresses: 0 and 1 of the old family, 2 of the new one.
+    pub fn on_loopback() -> Hosts {
+        Hosts::bare(Way::Loopback, 3)
+    }
+
+    fn bare(way: Way, count: usize) -> Hosts {
+        let _turn = Turn::take(false);
+        let folder = tempfile::Builder::new().prefix("pairfs-hosts-").tempdir().expect("a temporary folder");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let tag = format!("pfh-{}-{number}", std::process::id());
+        let (served, nm) = (BTreeMap::new(), None);
+        Hosts { way, tag, count, served, nm, folder, _turn }
+    }
+
+    /// How they are kept apart.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// A folder of a host.
+    pub fn folder(&self, host: usize) -> PathBuf {
+        let folder = self.folder.path().join(format!("host{host}"));
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        folder
+    }
+
+    /// The IP address of a host, as it stands in `IP:PORT`.
+    pub fn ip(&self, host: usize) -> String {
+        match (self.way, host) {
+            (Way::Namespaces, _) => format!("10.77.0.{}", host + 1),
+            // Both families.
+            (Way::Loopback, 2) => "[::1]".to_owned(),
+            (Way::Loopback, _) => format!("127.0.0.{}", host + 1),
+        }
+    }
+
+    /// An address of a host with a port nobody listens at.
+    pub fn addr(&self, host: usize) -> String {
+        let port = match self.way {
+            Way::Namespaces => PORT + u16::try_from(self.served.len()).expect("few servers"),
+            Way::Loopback => {
+                let free = std::net::TcpListener::bind(format!("{}:0", self.ip(host))).expect("a free port");
+                free.local_addr().expect("it is bound").port()
+            }
+        };
+        format!("{}:{port}", self.ip(host))
+    }
+
+    /// The program with `words`, to be run on a host.
+    pub fn command(&self, host: usize, words: &[&str]) -> Command {
+        let plain = command::command(None, words);
+        if self.way == Way::Loopback {
+            return plain;
+        }
+        let boot = self.folder(host).join("boot_id");
+        let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.host(host), "sh", "-c", script, "sh"]).arg(boot);
+        command.arg(binary::pairfs()).args(words);
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    /// Starts the server `name` on a host; what it says goes to its log.
+    pub fn serve(&mut self, host: usize, name: &str, words: &[&str]) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(name));
+        let log = log.expect("a log can be written");
+        let mut command = self.command(host, words);
+        command.env("PAIRFS_PARENT", std::process::id().to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("a server starts");
+        self.served.insert(name.to_owned(), Served { host, child });
+    }
+
+    /// Starts a name manager on host 0, at the fast pace, with further options; waits until it has made its files.
+    pub fn serve_nm(&mut self, more: &[&str]) {
+        let addr = self.nm.as_ref().map_or_else(|| self.addr(0), |(addr, _)| addr.clone());
+        let folder = self.folder(0);
+        let data = folder.join("nm");
+        let port = addr.rsplit_once(':').expect("a port").1;
+        let (data_text, any) = (text(&data), format!("0.0.0.0:{port}"));
+        let words =
+            ["nm", "--data", data_text, "--listen", &any, "--advertise", &addr, "--insecure-plaintext"];
+        self.serve(0, "nm", &[&words[..], &["--fast"], more].concat());
+        let key = data.join("admin.key");
+        until(SOON, "the first start of the name manager", || {
+            key.exists() && data.join("cluster.secret").exists()
+        });
+        self.nm = Some((addr, key));
+    }
+
+    /// Starts a storage server on a host with a copy of the cluster's secret; `addr` is where it listens.
+    pub fn serve_ss(&mut self, host: usize, name: &str, addr: &str, more: &[&str]) {
+        let secret = self.folder(host).join("cluster.secret");
+        std::fs::copy(self.folder(0).join("nm/cluster.secret"), &secret).expect("the secret can be copied");
+        let (nm, data) = (self.nm.as_ref().expect("nm runs").0.clone(), self.folder(host).join(name));
+        let words = ["ss", "--name", name, "--data", text(&data), "--listen", addr, "--nm", &nm];
+        let more = [&["--cluster-secret", text(&secret), "--insecure-plaintext"], more].concat();
+        self.serve(host, name, &[&words[..], &more].concat());
+    }
+
+    /// Runs a client's command, on the clients' host.
+    pub fn pairfs(&self, words: &[&str]) -> Ran {
+        self.pairfs_with(words, b"")
+    }
+
+    /// Runs a client's command with `input`.
+    pub fn pairfs_with(&self, words: &[&str], input: &[u8]) -> Ran {
+        let (nm, key) = self.nm.as_ref().expect("nm runs");
+        let all = [&["--nm", nm, "--key-file", text(key)], words].concat();
+        command::run(self.command(self.count, &all), input)
+    }
+
+    /// Waits until the status is as wanted.
+    pub fn wait(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Duration {
+        within(LATER, what, || {
+            let ran = self.pairfs(&["--json", "status", "--timeout", "2"]);
+            match serde_json::from_slice::<Value>(&ran.stdout) {
+                Ok(status) if holds(&status) => Ok(()),
+                _ => Err(ran),
+            }
+        })
+        .1
+    }
+
+    /// `events --json` of a kind.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let events = self.pairfs(&["--json", "events"]).ok().json_lines();
+        events.into_iter().filter(|event| event["kind"] == kind).collect()
+    }
+
+    /// `kill -9`; gone when this returns.
+    pub fn kill9(&mut self, name: &str) {
+        let mut served = self.served.remove(name).expect("it runs");
+        let pid = pid(&served.child);
+        served.child.kill().expect("it can be killed");
+        served.child.wait().expect("it ends");
+        until(SOON, "the server to be gone", || is_gone(pid));
+    }
+
+    /// Pulls the cable of a host.
+    pub fn cut(&self, host: usize) {
+        self.set_cable(host, false);
+    }
+
+    /// Plugs it in again.
+    pub fn mend(&self, host: usize) {
+        self.set_cable(host, true);
+    }
+
+    fn set_cable(&self, host: usize, up: bool) {
+        if self.way == Way::Namespaces {
+            let state = if up { "up" } else { "down" };
+            let port = format!("p{host}");
+            return ip(&["-n", &self.tag, "link", "set", &port, state]).expect("a cable can be pulled");
+        }
+        let signal = if up { Signal::CONT } else { Signal::STOP };
+        for served in self.served.values().filter(|served| served.host == host) {
+            kill_process(pid(&served.child), signal).expect("it runs");
+        }
+    }
+
+    /// From now on `host` finds no way to `other` (the other way round it goes on), though both reach everybody else.
+    /// Only with namespaces.
+    pub fn lose_way(&self, host: usize, other: usize) {
+        let to = format!("{}/32", self.ip(other));
+        ip(&["-n", &self.host(host), "route", "add", "blackhole", &to]).expect("a route can be added");
+    }
+
+    /// It finds the way again.
+    pub fn find_way(&self, host: usize, other: usize) {
+        let to = format!("{}/32", self.ip(other));
+        ip(&["-n", &self.host(host), "route", "del", "blackhole", &to]).expect("a route can be removed");
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
+    }
+
+    fn host(&self, host: usize) -> String {
+        format!("{}-{host}", self.tag)
+    }
+
+    fn make(&self) -> Result<(), String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("namespaces need root".to_owned());
+        }
+        sweep()?;
+        let net = &self.tag;
+        ip(&["netns", "add", net])?;
+        ip(&["-n", net, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", net, "link", "set", "br0", "up"])?;
+        for number in 0..=self.count {
+            let (host, port) = (self.host(number), format!("p{number}"));
+            ip(&["netns", "add", &host])?;
+            ip(&[
+                "link", "add", "eth0", "netns", &host, "type", "veth", "peer", "name", &port, "netns", net,
+            ])?;
+            ip(&["-n", net, "link", "set", &port, "master", "br0", "up"])?;
+            ip(&["-n", &host, "addr", "add", &format!("{}/24", self.ip(number)), "dev", "eth0"])?;
+            ip(&["-n", &host, "link", "set", "eth0", "up"])?;
+            ip(&["-n", &host, "link", "set", "lo", "up"])?;
+            let boot = format!("{:08x}-0000-4000-8000-{number:012x}\n", std::process::id());
+            std::fs::write(self.folder(number).join("boot_id"), boot).map_err(|error| error.to_string())?;
+            let said = command::run(self.command(number, &["--version"]), b"");
+            if said.status != 0 {
+                return Err(format!("a host has no boot id of its own: {}", said.stderr));
+            }
+        }
+        Ok(())
+    }
+
+    fn unmake(&self) {
+        for name in (0..=self.count).map(|number| self.host(number)).chain([self.tag.clone()]) {
+            // Some may never have been made.
+            let _ = ip(&["netns", "del", &name]);
+        }
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for served in self.served.values_mut() {
+            let _ = served.child.kill();
+            let _ = served.child.wait();
+        }
+        if std::thread::panicking() {
+            const LINES: usize = 40;
+            let mut out = std::io::stderr().lock();
+            for name in self.served.keys() {
+                let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let _ = writeln!(out, "---- the end of the log of {name}");
+                for line in &lines[lines.len().saturating_sub(LINES)..] {
+                    let _ = writeln!(out, "{line}");
+                }
+            }
+        }
+        if self.way == Way::Namespaces {
+            self.unmake();
+        }
+    }
+}
+
+/// Removes the namespaces of tests that were killed.
+fn sweep() -> Result<(), String> {
+    let listed = Command::new("ip").args(["netns", "list"]).output();
+    let listed = listed.map_err(|error| format!("there is no `ip` (package iproute2): {error}"))?;
+    for name in String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.split(' ').next()) {
+        let owner = name.strip_prefix("pfh-").and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            // Another test may be sweeping, too.
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+    Ok(())
+}
+
+fn ip(words: &[&str]) -> Result<(), String> {
+    let ran = Command::new("ip").args(words).output().map_err(|error| format!("ip: {error}"))?;
+    match ran.status.success() {
+        true => Ok(()),
+        false => Err(format!("`ip {}`: {}", words.join(" "), String::from_utf8_lossy(&ran.stderr).trim())),
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+/// A path as an argument.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
