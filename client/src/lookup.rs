@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use types::capability::{Capability, SignedCapability, right};
 use types::limits::PLACEMENT_TTL;
-use types::message::manager::{Locate, LocateRequest, Located};
+use types::message::manager::{Choice, Locate, LocateRequest, Located};
 use types::message::store::Target;
 use types::path::{PathName, Quoted};
+use types::placement::choose;
 use types::record::{Kind, Record, Version};
 use types::{Code, Error, Result};
 
@@ -33,22 +34,41 @@ pub(crate) struct Lookup {
     pub(crate) remembered: bool,
 }
 
+/// A folder that may be written, and where its new files go.
+#[derive(Debug)]
+struct Folder {
+    id: u64,
+    /// Pair, weight and what to show to its servers; at least one.
+    choices: Vec<(u32, u64, SignedCapability)>,
+}
+
+impl Folder {
+    /// How to write `name`: on the pair `wanted`, else on the one it draws.
+    fn found(&self, name: &str, wanted: Option<u32>) -> Option<Found> {
+        let drawn = || choose(self.id, name, self.choices.iter().map(|(pair, weight, _)| (*pair, *weight)));
+        let pair = wanted.or_else(drawn)?;
+        let (_, _, capability) = self.choices.iter().find(|(id, _, _)| *id == pair)?;
+        let target = Target { pair, folder: self.id, name: name.to_owned(), file: 0 };
+        Some(Found { target, capability: capability.clone(), empty: None })
+    }
+}
+
 /// Remembers values for a second, boundedly: what is old goes first, then everything.
-struct Memory<K> {
-    entries: HashMap<K, (Instant, Arc<Found>)>,
+struct Memory<K, V = Found> {
+    entries: HashMap<K, (Instant, Arc<V>)>,
     max: usize,
 }
 
-impl<K: Eq + Hash> Memory<K> {
-    fn new(max: usize) -> Memory<K> {
+impl<K: Eq + Hash, V> Memory<K, V> {
+    fn new(max: usize) -> Memory<K, V> {
         Memory { entries: HashMap::new(), max }
     }
 
-    fn get(&self, key: &K, now: Instant) -> Option<Arc<Found>> {
+    fn get(&self, key: &K, now: Instant) -> Option<Arc<V>> {
         self.entries.get(key).filter(|(at, _)| is_young(*at, now)).map(|(_, found)| found.clone())
     }
 
-    fn put(&mut self, key: K, found: Arc<Found>, now: Instant) {
+    fn put(&mut self, key: K, found: Arc<V>, now: Instant) {
         if self.entries.len() >= self.max {
             self.entries.retain(|_, (at, _)| is_young(*at, now));
         }
@@ -68,15 +88,21 @@ pub(crate) struct Lookups {
     /// Files, for reading.
     files: Mutex<Memory<String>>,
     /// Folders, for writing any name in them.
-    folders: Mutex<Memory<String>>,
+    folders: Mutex<Memory<String, Folder>>,
+    /// Pairs of files that were looked up to be written: they need not be where a new one would go.
+    placed: Mutex<Memory<String, u32>>,
     /// Folders, for reading any of their files that is on this pair.
     readable: Mutex<Memory<(u64, u32)>>,
 }
 
 impl Default for Lookups {
     fn default() -> Lookups {
-        let memory = || Mutex::new(Memory::new(LOOKUPS_MAX));
-        Lookups { files: memory(), folders: memory(), readable: Mutex::new(Memory::new(LOOKUPS_MAX)) }
+        Lookups {
+            files: Mutex::new(Memory::new(LOOKUPS_MAX)),
+            folders: Mutex::new(Memory::new(LOOKUPS_MAX)),
+            placed: Mutex::new(Memory::new(LOOKUPS_MAX)),
+            readable: Mutex::new(Memory::new(LOOKUPS_MAX)),
+        }
     }
 }
 
@@ -133,8 +159,8 @@ impl Lookups {
         Ok(())
     }
 
-    /// Finds where a file of this path is or would be, to write it. Another name of the same folder that
-    /// was looked up within a second will do, unless `fresh`.
+    /// Finds where a file of this path is or would be, to write it: a new one on the pair `beside` if that is given.
+    /// Another name of the same folder that was looked up within a second will do, unless `fresh`.
     ///
     /// # Errors
     /// `NOT_FOUND` when the folder is missing; `IS_A_FOLDER`, `NOT_A_FOLDER`, `DENIED`; `UNAVAILABLE` at
@@ -143,24 +169,40 @@ impl Lookups {
         &self,
         manager: &Manager,
         path: &PathName,
+        beside: Option<u32>,
         fresh: bool,
         retry: &mut Retry,
     ) -> Result<Lookup> {
         let (folder, name) =
             path.split_last().filter(|_| !path.must_be_folder()).ok_or_else(|| a_folder(path))?;
-        let key = folder.to_string();
-        if let Some(found) = locked(&self.folders).get(&key, Instant::now()).filter(|_| !fresh) {
-            let target = Target { name: name.to_owned(), ..found.target.clone() };
-            let found = Found { target, capability: found.capability.clone(), empty: None };
-            return Ok(Lookup { found: Arc::new(found), remembered: true });
+        let (key, file) = (folder.to_string(), path.to_string());
+        let now = Instant::now();
+        if let Some(folder) = locked(&self.folders).get(&key, now).filter(|_| !fresh) {
+            let placed = locked(&self.placed).get(&file, now).map(|pair| *pair);
+            if let Some(found) = folder.found(name, placed.or(beside)) {
+                return Ok(Lookup { found: Arc::new(found), remembered: true });
+            }
         }
         let asked = Instant::now();
-        let located = locate(manager, path, right::WRITE, true, retry).await?;
+        let request = || LocateRequest {
+            path: file.clone(),
+            rights: right::WRITE,
+            may_be_missing: true,
+            beside: beside.unwrap_or_default(),
+        };
+        let mut located = manager.call::<Locate>(request, retry).await?;
+        learn(manager, &located);
+        let choices = std::mem::take(&mut located.choices);
+        let is_there = located.record.is_some();
         let capability = located.capability.clone().unwrap_or_default();
         let covers = Capability::decode(capability.body.clone()).map_err(Error::bad_request)?;
         let found = Arc::new(read_located(path, located, covers.file)?);
         if covers.file == 0 {
-            locked(&self.folders).put(key, found.clone(), asked);
+            let folder = choices_of(&found, choices);
+            locked(&self.folders).put(key, Arc::new(folder), asked);
+        }
+        if is_there || beside.is_some() {
+            locked(&self.placed).put(file, Arc::new(found.target.pair), asked);
         }
         Ok(Lookup { found, remembered: false })
     }
@@ -170,6 +212,7 @@ impl Lookups {
         if let Some((_, found)) = locked(&self.files).entries.remove(&path.to_string()) {
             locked(&self.readable).entries.remove(&(found.target.folder, found.target.pair));
         }
+        locked(&self.placed).entries.remove(&path.to_string());
         if let Some((folder, _)) = path.split_last() {
             locked(&self.folders).entries.remove(&folder.to_string());
         }
@@ -179,6 +222,7 @@ impl Lookups {
     pub(crate) fn clear(&self) {
         locked(&self.files).entries.clear();
         locked(&self.folders).entries.clear();
+        locked(&self.placed).entries.clear();
         locked(&self.readable).entries.clear();
     }
 }
@@ -191,12 +235,30 @@ pub(crate) async fn locate(
     may_be_missing: bool,
     retry: &mut Retry,
 ) -> Result<Located> {
-    let request = || LocateRequest { path: path.to_string(), rights, may_be_missing };
+    let request =
+        || LocateRequest { path: path.to_string(), rights, may_be_missing, ..LocateRequest::default() };
     let located = manager.call::<Locate>(request, retry).await?;
-    if let Some(placement) = &located.placement {
+    learn(manager, &located);
+    Ok(located)
+}
+
+fn learn(manager: &Manager, located: &Located) {
+    let choices = located.choices.iter().filter_map(|choice| choice.placement.as_ref());
+    for placement in located.placement.iter().chain(choices) {
         manager.places().learn(placement.clone());
     }
-    Ok(located)
+}
+
+/// Where new files of the folder go: what the name manager offers, or where it sent this one.
+fn choices_of(found: &Found, offered: Vec<Choice>) -> Folder {
+    let mut choices: Vec<_> = offered
+        .into_iter()
+        .filter_map(|choice| Some((choice.placement?.pair, choice.weight, choice.capability?)))
+        .collect();
+    if choices.is_empty() {
+        choices.push((found.target.pair, 1, found.capability.clone()));
+    }
+    Folder { id: found.target.folder, choices }
 }
 
 fn read_located(path: &PathName, located: Located, file: u64) -> Result<Found> {

@@ -69,7 +69,12 @@ impl Wire {
     /// # Errors
     /// What the name manager answers.
     pub fn locate(&self, path: &str, rights: u32) -> Result<Located> {
-        self.ask::<Locate>(&LocateRequest { path: path.to_owned(), rights, may_be_missing: true })
+        self.ask::<Locate>(&LocateRequest {
+            path: path.to_owned(),
+            rights,
+            may_be_missing: true,
+            ..LocateRequest::default()
+        })
     }
 
     /// A connection to a storage server, with a ticket for it.

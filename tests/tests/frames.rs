@@ -212,7 +212,12 @@ fn requests_that_do_not_decode_are_answered_and_the_connection_lives() {
     let pids = well(&cluster);
     let wire = Wire::open(&cluster);
     // Rights that do not exist, ids that do not exist.
-    let strange = LocateRequest { path: "/file".to_owned(), rights: u32::MAX, may_be_missing: false };
+    let strange = LocateRequest {
+        path: "/file".to_owned(),
+        rights: u32::MAX,
+        may_be_missing: false,
+        ..LocateRequest::default()
+    };
     let _ = wire.ask::<Locate>(&strange);
     let server = wire.to_server("ss1").unwrap();
     let mut located = wire.locate("/file", right::ALL).unwrap();

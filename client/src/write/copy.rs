@@ -115,8 +115,9 @@ impl Copying<'_> {
         let mut fresh = false;
         loop {
             let original = self.original(retry).await?;
+            let beside = Some(original.target.pair);
             let Lookup { found, remembered } =
-                core.lookups.for_writing(&core.manager, &self.to, fresh, retry).await?;
+                core.lookups.for_writing(&core.manager, &self.to, beside, fresh, retry).await?;
             let pair = found.target.pair;
             if pair != original.target.pair && !retry.is_unknown() {
                 return Ok(None);

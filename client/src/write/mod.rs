@@ -79,7 +79,7 @@ pub(crate) async fn write(
     }
     if options.parents && !folder.is_root() {
         let mut retry = core.retry();
-        let found = core.lookups.for_writing(&core.manager, &name, false, &mut retry).await;
+        let found = core.lookups.for_writing(&core.manager, &name, None, false, &mut retry).await;
         if found.is_err_and(|error| error.code == Code::NotFound) {
             namespace::make(core, &folder.to_string(), Kind::Folder, true, None).await?;
         }

@@ -30,7 +30,7 @@ async fn attempts(
     let session = new_session()?;
     let mut fresh = false;
     loop {
-        let lookup = core.lookups.for_writing(&core.manager, &request.name, fresh, retry).await?;
+        let lookup = core.lookups.for_writing(&core.manager, &request.name, None, fresh, retry).await?;
         let (found, body, timing) = (&lookup.found, content.clone(), &*retry);
         let answer = core.at_acting(found.target.pair, timing, |acting| async move {
             let put = request.commit(session, found, &acting, key, summary, timing);

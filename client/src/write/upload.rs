@@ -120,7 +120,7 @@ impl Upload {
         {
             return Ok(receipt);
         }
-        let lookup = core.lookups.for_writing(&core.manager, &request.name, fresh, retry).await;
+        let lookup = core.lookups.for_writing(&core.manager, &request.name, None, fresh, retry).await;
         let found = lookup.map_err(|error| (error, None))?.found;
         let pair = found.target.pair;
         self.place(core, &found, retry).await.map_err(|error| {
@@ -134,7 +134,10 @@ impl Upload {
             this.send(core, &acting, &found, request.options.progress.as_deref()).await?;
             // It may be that the capability was for the time of the upload only.
             let mut timing = core.retry();
-            let lookup = core.lookups.for_writing(&core.manager, &request.name, false, &mut timing).await?;
+            let lookup = core
+                .lookups
+                .for_writing(&core.manager, &request.name, Some(pair), false, &mut timing)
+                .await?;
             let Some(summary) = this.summary else { return Err(Error::internal("a commit before the end")) };
             let commit = request.commit(this.session, &lookup.found, &acting, key, summary, &timing);
             this.committing = true;

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod path;
+pub mod placement;
 pub mod record;
 
 pub use error::{Code, Effect, Error, Result};

@@ -72,6 +72,8 @@ pub const SESSIONS_MAX: usize = 65_536;
 pub const SESSION_IDLE: Duration = Duration::from_secs(60);
 /// A capability lives at most this long (R15).
 pub const CAPABILITY_TTL: Duration = Duration::from_secs(60);
+/// A folder's new files are spread over at most so many pairs; the name manager names them to clients.
+pub const SPREAD_PAIRS: usize = 16;
 /// Clients cache a placement at most this long (R23).
 pub const PLACEMENT_TTL: Duration = Duration::from_secs(1);
 /// How long a client waits for a lost server unless told otherwise.

@@ -1,11 +1,15 @@
 //! Makes, removes and moves files and folders: decided by the log, answered when readers see it (R23).
 
-use crate::ops::locate::choose;
+use crate::live::Live;
+use crate::placement;
 use crate::service::Call;
+use nm_core::query;
 use nm_core::state::State;
+use std::time::Duration;
 use types::command::{Answer, Asker, FeedPlace, Make, Move, Op, Remove};
+use types::path::PathName;
 use types::record::Kind;
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
 pub(crate) async fn make(call: Call, mut request: Make) -> Result<Answer> {
     own(&call, &mut request.asker)?;
@@ -13,9 +17,22 @@ pub(crate) async fn make(call: Call, mut request: Make) -> Result<Answer> {
         let manager = &call.manager;
         let view = manager.view()?;
         let live = manager.live();
-        request.pair = choose(State::new(&view), &live, manager.now())?.map_or(0, |pair| pair.id);
+        request.pair = pair_for(State::new(&view), &live, &request.path, manager.now())?;
     }
     call.manager.proposer.propose(Op::Make(request)).await
+}
+
+/// The pair for a new file: one that serves.
+fn pair_for(state: State<'_>, live: &Live, path: &str, now: Duration) -> Result<u32> {
+    let path = PathName::parse(path)?;
+    let Some((parent, name)) = path.split_last() else { return Ok(0) };
+    // A folder that is missing may be made with the file.
+    let folder = query::resolve(state, &parent).map_or(0, |folder| folder.id);
+    let choices = placement::choices(state, live, folder, now)?;
+    let pair = placement::chosen(&choices, folder, name).map(|pair| pair.id);
+    pair.ok_or_else(|| {
+        Error::new(Code::NoActingMember, "no pair serves now", "see `pairfs status`; start its servers")
+    })
 }
 
 pub(crate) async fn remove(call: Call, mut request: Remove) -> Result<Answer> {

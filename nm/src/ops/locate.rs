@@ -1,15 +1,15 @@
 //! Finds a path: what stands there, where its bytes are, and what shows the servers that one may.
 
 use crate::live::Live;
-use crate::placement::placement;
+use crate::manager::Manager;
+use crate::placement::{self, placement};
 use crate::service::Call;
 use nm_core::query::{self, Found};
 use nm_core::state::State;
-use nm_core::store::StoreError;
 use std::time::Duration;
 use types::capability::{Capability, SignedCapability, right};
 use types::limits::CAPABILITY_TTL;
-use types::message::manager::{LocateRequest, Located};
+use types::message::manager::{Choice, LocateRequest, Located};
 use types::record::Pair;
 use types::{Code, Error, Result};
 
@@ -29,35 +29,59 @@ pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
     };
     let live = manager.live();
     let now = manager.now();
-    if let Some(pair) = pair_of(state, &live, &found, now)? {
-        located.placement = Some(placement(state, &live, &pair, now)?);
-        drop(live);
+    let sought = pair_of(state, &live, &found, request.beside, now)?;
+    let placed = sought.map(|pair| placement(state, &live, &pair, now).map(|it| (pair, it))).transpose()?;
+    let others = match found.whole_folder && request.rights & right::WRITE != 0 {
+        true => placement::choices(state, &live, found.folder, now)?,
+        false => Vec::new(),
+    };
+    let mut choices = Vec::with_capacity(others.len());
+    // One alone is no choice.
+    let several = others.len() > 1;
+    for (pair, weight) in others.into_iter().filter(|_| several) {
+        choices.push((placement(state, &live, &pair, now)?, pair, weight));
+    }
+    drop(live);
+    if let Some((pair, placement)) = placed {
+        located.placement = Some(placement);
         if request.rights != 0 {
-            let capability = Capability {
-                user,
-                stamp: found.stamp,
-                expires_ms: now_ms + CAPABILITY_TTL.as_millis() as u64,
-                // What was asked for, not all that the user may do: a stolen one is worth less.
-                rights: found.rights & granted(request.rights),
-                pair: pair.id,
-                folder: found.folder,
-                file: match &found.record {
-                    Some(record) if !found.whole_folder => record.id,
-                    _ => 0,
-                },
-                operator: false,
-            };
-            let servers: Vec<&str> = [&pair.primary, &pair.backup]
-                .into_iter()
-                .filter(|name| !name.is_empty())
-                .map(String::as_str)
-                .collect();
-            located.capability =
-                Some(SignedCapability::sign(&capability, &manager.cluster.master_key, &servers));
+            located.capability = Some(sign(manager, &user, &found, &pair, request.rights, now_ms));
         }
+    }
+    for (placement, pair, weight) in choices {
+        let capability = Some(sign(manager, &user, &found, &pair, request.rights, now_ms));
+        located.choices.push(Choice { placement: Some(placement), capability, weight });
     }
     located.record = found.record;
     Ok(located)
+}
+
+/// What shows the servers of `pair` that `user` may do what was asked for.
+fn sign(
+    manager: &Manager,
+    user: &str,
+    found: &Found,
+    pair: &Pair,
+    rights: u32,
+    now_ms: u64,
+) -> SignedCapability {
+    let capability = Capability {
+        user: user.to_owned(),
+        stamp: found.stamp,
+        expires_ms: now_ms + CAPABILITY_TTL.as_millis() as u64,
+        // What was asked for, not all that the user may do: a stolen one is worth less.
+        rights: found.rights & granted(rights),
+        pair: pair.id,
+        folder: found.folder,
+        file: match &found.record {
+            Some(record) if !found.whole_folder => record.id,
+            _ => 0,
+        },
+        operator: false,
+    };
+    let members = [&pair.primary, &pair.backup].into_iter().filter(|name| !name.is_empty());
+    let servers: Vec<&str> = members.map(String::as_str).collect();
+    SignedCapability::sign(&capability, &manager.cluster.master_key, &servers)
 }
 
 /// What a request for `rights` is given: writing includes reading.
@@ -65,31 +89,30 @@ fn granted(rights: u32) -> u32 {
     if rights & right::WRITE != 0 { right::ALL } else { rights }
 }
 
-/// The pair of what was found, or the one for a new file.
-fn pair_of(state: State<'_>, live: &Live, found: &Found, now: Duration) -> Result<Option<Pair>> {
+/// The pair of what was found, or the one for a new file: the one wanted, else one that serves; while nobody serves any
+/// one, so that the client learns why it has to wait.
+fn pair_of(state: State<'_>, live: &Live, found: &Found, beside: u32, now: Duration) -> Result<Option<Pair>> {
     match &found.record {
-        Some(record) if !record.is_file() => Ok(None),
-        _ if found.pair != 0 => Ok(state.pair(found.pair)?),
-        Some(_) => Ok(None),
-        None => match choose(state, live, now)? {
-            Some(pair) => Ok(Some(pair)),
-            None => Err(Error::new(
-                Code::NoActingMember,
-                "no pair of storage servers is there",
-                "start one; `pairfs status` shows what runs",
-            )),
-        },
+        Some(record) if !record.is_file() => return Ok(None),
+        _ if found.pair != 0 => return Ok(state.pair(found.pair)?),
+        Some(_) => return Ok(None),
+        None => {}
     }
-}
-
-/// The pair for a new file: of those that serve, the one with most room; else any, so that the client
-/// learns why it has to wait.
-pub(crate) fn choose(state: State<'_>, live: &Live, now: Duration) -> Result<Option<Pair>, StoreError> {
-    let room = |pair: &Pair| {
-        let serves = live.leases.holder(pair, now).is_some();
-        let beat = live.beats.get(&pair.acting);
-        let well = beat.is_some_and(|beat| !beat.trouble);
-        (serves, well, beat.map_or(0, |beat| beat.free_bytes))
-    };
-    Ok(state.pairs()?.into_iter().max_by_key(|pair| (room(pair), std::cmp::Reverse(pair.id))))
+    if beside != 0
+        && let Some(pair) = state.pair(beside)?
+    {
+        return Ok(Some(pair));
+    }
+    let choices = placement::choices(state, live, found.folder, now)?;
+    if let Some(pair) = placement::chosen(&choices, found.folder, &found.name) {
+        return Ok(Some(pair.clone()));
+    }
+    let any = state.pairs()?.into_iter().next();
+    any.map(Some).ok_or_else(|| {
+        Error::new(
+            Code::NoActingMember,
+            "no pair of storage servers is there",
+            "start one; `pairfs status` shows what runs",
+        )
+    })
 }

@@ -47,7 +47,12 @@ async fn events(house: &House) -> Vec<String> {
 }
 
 fn locate(path: &str) -> LocateRequest {
-    LocateRequest { path: path.into(), rights: right::WRITE, may_be_missing: true }
+    LocateRequest {
+        path: path.into(),
+        rights: right::WRITE,
+        may_be_missing: true,
+        ..LocateRequest::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -115,6 +115,23 @@ pub struct LocateRequest {
     /// For writing: the file may be missing, its folder must exist.
     #[prost(bool, tag = "3")]
     pub may_be_missing: bool,
+    /// For a file that is missing: the pair wanted, as a copy is placed beside its original; 0: none.
+    #[prost(uint32, tag = "4")]
+    pub beside: u32,
+}
+
+/// A pair that new files of a folder may go to.
+#[derive(Clone, PartialEq, Message)]
+pub struct Choice {
+    /// The pair.
+    #[prost(message, optional, tag = "1")]
+    pub placement: Option<Placement>,
+    /// What to show to its servers.
+    #[prost(message, optional, tag = "2")]
+    pub capability: Option<SignedCapability>,
+    /// Its free room, bytes: see [`crate::placement::choose`].
+    #[prost(uint64, tag = "3")]
+    pub weight: u64,
 }
 
 /// Answer to [`Locate`].
@@ -141,6 +158,9 @@ pub struct Located {
     /// The name manager's clock, ms since 1970.
     #[prost(uint64, tag = "7")]
     pub now_ms: u64,
+    /// Where other new files of the folder would go, if there is more than one pair and all of the folder may be written.
+    #[prost(message, repeated, tag = "8")]
+    pub choices: Vec<Choice>,
 }
 
 /// Request of [`List`].

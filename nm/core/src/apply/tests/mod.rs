@@ -254,7 +254,8 @@ fn reference(write: &WriteComplete, answer: &Answer) -> VersionRef {
 }
 
 fn locate(world: &World, path: &str) -> query::Found {
-    let request = LocateRequest { path: path.into(), rights: 3, may_be_missing: true };
+    let request =
+        LocateRequest { path: path.into(), rights: 3, may_be_missing: true, ..LocateRequest::default() };
     query::locate(&world.store, "admin", &request).unwrap()
 }
 

@@ -45,7 +45,8 @@ fn removing_a_folder_needs_to_be_meant_and_hides_all_it_holds() {
     assert_eq!(world.refused(careless), Code::IsAFolder);
     let meant = world.remove("/d", true, false);
     world.ok(meant);
-    let request = LocateRequest { path: "/d/1".into(), rights: 1, may_be_missing: false };
+    let request =
+        LocateRequest { path: "/d/1".into(), rights: 1, may_be_missing: false, ..LocateRequest::default() };
     assert_eq!(query::locate(&world.store, "admin", &request).unwrap_err().code, Code::NotFound);
     let mut write = world.write("1", 1);
     write.folder = folder.id;

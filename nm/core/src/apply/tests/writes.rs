@@ -63,7 +63,8 @@ fn a_stranger_is_denied() {
     let mut write = world.write("a", 2);
     write.asker.as_mut().unwrap().user = "eve".into();
     assert_eq!(world.refused(Op::WriteComplete(write)), Code::Denied);
-    let request = LocateRequest { path: "/a".into(), rights: 1, may_be_missing: false };
+    let request =
+        LocateRequest { path: "/a".into(), rights: 1, may_be_missing: false, ..LocateRequest::default() };
     assert_eq!(query::locate(&world.store, "eve", &request).unwrap_err().code, Code::Denied);
     let list = ListRequest { path: "/".into(), ..ListRequest::default() };
     assert_eq!(query::list(&world.store, "eve", &list).unwrap_err().code, Code::Denied);
