@@ -99,6 +99,7 @@
 
 mod committer;
 mod config;
+pub mod crash;
 mod disk;
 mod error;
 mod extents;
@@ -115,6 +116,7 @@ mod writer;
 
 pub use committer::{Bounds, Committer, OwnerHandle, Refused, Stage};
 pub use config::{LogConfig, MAX_SEGMENT_BYTES, MAX_SPARES, MIN_SEGMENT_BYTES};
+pub use crash::{crash_point, crash_point_waiting};
 pub use disk::{Disk, DiskFile, Open};
 pub use error::LogError;
 pub use extents::{EXTENT_ALIGN, EXTENT_FILE_BYTES, Extent, Extents, ExtentsConfig};

@@ -52,6 +52,7 @@ async fn slice(manager: &Manager) -> types::Result<Duration> {
     if answer.rows.is_empty() {
         return Ok(LOOK);
     }
+    log::crash_point("nm.trash-purged");
     tracing::info!(purged = answer.rows.len(), short_pair, "the trash was purged");
     Ok(pause)
 }

@@ -3,6 +3,7 @@
 use crate::duties::{Memo, Roles};
 use crate::manager::Manager;
 use crate::members::Member;
+use log::crash_point;
 use nm_core::duty::Duty;
 use nm_core::state::State;
 use std::collections::HashSet;
@@ -254,6 +255,7 @@ impl Manager {
         let command = Handover { pair: pair.id, epoch: pair.epoch, to: to.to_owned() };
         for answer in self.propose_blocked(pair.id, vec![Op::Handover(command)]).await? {
             let after = answer.into_result()?.pair.unwrap_or_default();
+            crash_point("nm.handover");
             self.feeds.hurry(pair.id, after.handover_seq);
             self.feeds.hurry(0, after.handover_seq);
         }
@@ -277,6 +279,7 @@ impl Manager {
     async fn end_handover(&self, roles: &Roles) -> Result<bool> {
         let pair = &roles.pair;
         self.proposer.propose(Op::Restore(Restore { pair: pair.id, epoch: pair.epoch })).await?;
+        crash_point("nm.restored");
         let mut live = self.live();
         live.leases.unblock(pair.id);
         if live.wishes.get(&pair.id) == Some(&pair.handover_to) {

@@ -149,7 +149,8 @@ impl Asker {
 
     async fn once(&self, request: &CompleteRequest) -> Result<Vec<Answer>> {
         let connection = self.link.get(Instant::now() + PATIENCE).await?;
-        let (answers, _) = wire::call::<Complete>(&connection, request, Bytes::new(), PATIENCE).await?;
+        let call = wire::call::<Complete>(&connection, request, Bytes::new(), PATIENCE);
+        let (answers, _) = log::crash_point_waiting("commit.sent", call).await?;
         Ok(answers.answers)
     }
 }

@@ -107,7 +107,7 @@ impl Serving {
             register_again: message.register_again,
             both_first: message.both_first,
         };
-        let effect = {
+        let (effect, begins) = {
             let mut state = self.state();
             let (before, effect) = (state.lease.epoch(boottime()), state.lease.granted(grant));
             if effect != Effect::Ignored {
@@ -117,8 +117,11 @@ impl Serving {
             if before != after {
                 tracing::info!(server = %self.name, ?before, ?after, "lease");
             }
-            effect
+            (effect, before.is_none() && after.is_some())
         };
+        if begins {
+            log::crash_point("handover.granted");
+        }
         match effect {
             Effect::Ignored => {}
             Effect::RegisterAgain => self.fenced(message.incarnation),

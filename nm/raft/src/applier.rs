@@ -281,6 +281,9 @@ impl<M: Machine> Applier<M> {
             put_log_id(store, APPLIED, applied.last.as_ref())?;
             Ok(replies)
         })?;
+        if bytes > 0 {
+            log::crash_point("nm.applied");
+        }
 
         self.applied = applied;
         self.shared.set(&self.applied);
@@ -315,7 +318,9 @@ impl<M: Machine> Applier<M> {
 
     fn commit(&mut self) -> Result<Image, StoreError> {
         let last = self.applied.last;
+        log::crash_point("nm.checkpoint-begin");
         store::write(&self.db, true, |store| put_log_id(store, APPLIED, last.as_ref()))?;
+        log::crash_point("nm.checkpoint");
         self.dirty = Dirty::default();
         self.shared.durable.store(self.applied.next(), Ordering::Release);
         Ok(Image { meta: self.applied.meta(), view: View::new(&self.db)? })

@@ -235,6 +235,9 @@ impl Writer {
         }
         self.append_committed()?;
         self.log.sync()?;
+        if batch.iter().any(|op| matches!(op, Op::Append(..)) && op.bytes() > 0) {
+            log::crash_point("nm.logged");
+        }
 
         let mut entries = lock(&self.entries);
         for (id, position) in &self.flushed {
@@ -243,6 +246,7 @@ impl Writer {
         let first = entries.first_place();
         drop(entries);
         if let Some(purge) = purge {
+            log::crash_point("nm.purged");
             // Only now that the purge is durable may what it names go.
             self.log.release_before(first.map_or(purge, Position))?;
         }

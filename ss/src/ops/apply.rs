@@ -3,6 +3,7 @@
 use crate::fetch::{self, Wanted, bring};
 use crate::node::Node;
 use crate::store::Pin;
+use log::crash_point;
 use ss_core::apply::{Plan, plan};
 use ss_core::survey::record_of;
 use std::sync::Arc;
@@ -30,11 +31,18 @@ pub async fn run(node: Arc<Node>, request: ApplyRequest) -> Result<ApplyReply> {
     let (applied, brought) = tokio::join!(apply(&node, feed, ready), bring_all(&node, lacking));
     applied.tell(&mut reply);
     let (complete, failed) = brought;
+    if !complete.is_empty() {
+        crash_point("apply.fetched");
+    }
     apply(&node, feed, complete).await.tell(&mut reply);
     reply.failed.extend(failed);
+    if feed != 0 && !reply.applied.is_empty() {
+        crash_point("apply.rows");
+    }
     let store = node.store()?;
     if request.advance > 0 {
         store.advance(request.generation, feed, request.advance).await?;
+        crash_point("apply.advanced");
     }
     let cursors = store.cursors();
     reply.journal = store.journal_end();

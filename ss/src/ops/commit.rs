@@ -6,6 +6,7 @@ use crate::passer;
 use crate::store::{Content, Held, Prepare, State};
 use crate::upload::{Seal, Upload};
 use bytes::Bytes;
+use log::crash_point;
 use net::clock::boottime;
 use ss_core::session::{AfterRefusal, CommitStep, WriteSession};
 use std::sync::Arc;
@@ -139,6 +140,7 @@ impl Commit {
     }
 
     async fn decide(&self, source: Source) -> Result<Receipt> {
+        crash_point("commit.begin");
         let Ready { manifest, both, offered } = match self.prepare(source).await {
             Ok(ready) => ready,
             Err(error) => {
@@ -146,6 +148,7 @@ impl Commit {
                 return Err(error);
             }
         };
+        crash_point("commit.prepared");
         let (own, partner) = self.node.serving.bits();
         let durable_on = own | if both { partner } else { 0 };
         let write = self.write_complete(&manifest, durable_on)?;
@@ -156,6 +159,7 @@ impl Commit {
                 return Err(error);
             }
         };
+        crash_point("commit.answered");
         match answer.into_result() {
             Ok(answer) => self.committed(answer, durable_on),
             Err(refusal) => {

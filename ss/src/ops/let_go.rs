@@ -10,5 +10,6 @@ use types::message::member::LetGoRequest;
 pub async fn run(node: Arc<Node>, request: LetGoRequest) -> Result<Empty> {
     node.serving.check_pair(request.pair)?;
     node.serving.let_go(request.epoch);
+    log::crash_point("handover.let-go");
     Ok(Empty {})
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use log::{Extent, Log, LogError, Position, Stage};
+use log::{Extent, Log, LogError, Position, Stage, crash_point};
 use tokio::sync::oneshot;
 use types::record::{Record, Subject};
 use types::{Error, Result};
@@ -216,7 +216,9 @@ impl Committing {
         if self.behind_records == 0 || log.synced() < log.end() || self.shared.check().is_err() {
             return Ok(());
         }
+        crash_point("index.begin");
         self.shared.index.write(true, |_| Ok(()))?;
+        crash_point("index.durable");
         (self.behind_records, self.behind_since) = (0, log.end());
         Ok(())
     }

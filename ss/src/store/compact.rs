@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use log::{Log, LogReader, MAX_OWNER_KIND, Position};
+use log::{Log, LogReader, MAX_OWNER_KIND, Position, crash_point};
 use types::record::{Manifest, Row, Subject};
 use types::{Error, Result};
 
@@ -253,13 +253,17 @@ impl Committing {
         let record =
             CursorsRecord { generation: cursors.generation, control: cursors.control, pair: cursors.pair };
         self.record(log, vec![Change::Cursors(record)])?;
+        crash_point("compact.copied");
         self.settle(log)?;
+        crash_point("compact.settled");
         // An index that has seen only a part of the segment could not be brought up to date without the rest.
         self.commit_index(log).inspect_err(|error| self.shared.health.fail(error))?;
         self.shared.check()?;
+        crash_point("compact.switched");
         // Whoever found a place of the segment in the index has read it then.
         drop(self.shared.reading.write().unwrap_or_else(PoisonError::into_inner));
         let released = log.release_segment(pass.end.segment());
+        crash_point("compact.released");
         self.note_end(log);
         released.map_err(|error| self.trouble(log, error))?;
         self.judge(log, pass);

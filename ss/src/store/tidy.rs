@@ -37,7 +37,10 @@ impl Committing {
     fn collect_these(&mut self, log: &mut Log, sessions: &[SessionId]) -> Result<()> {
         let sessions = sessions.iter().map(|session| session_bytes(*session)).collect();
         self.record(log, vec![Change::Collected(CollectedRecord { sessions })])?;
-        self.settle(log)
+        log::crash_point("collect.recorded");
+        self.settle(log)?;
+        log::crash_point("collect.settled");
+        Ok(())
     }
 
     /// Puts changes into the journal and the index; gives their bytes. Not durable yet.
