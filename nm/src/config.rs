@@ -1,7 +1,9 @@
 //! The options of a name manager, the same for `pairfs nm` and for `nm` alone.
 
 use clap::{Args, ValueEnum};
+use net::settings::Known;
 use std::path::PathBuf;
+use types::Result;
 use types::limits::Pace;
 
 /// When the preferred member takes its role back.
@@ -55,12 +57,88 @@ pub struct Config {
     /// Whether a server whose process is known to be gone is failed at once
     #[arg(long, value_enum, default_value_t, env = "PAIRFS_FAST_FAILOVER")]
     pub fast_failover: Switch,
+    /// Make the state durable, and let the log before it go, after so many entries
+    #[arg(long, value_name = "N", env = "PAIRFS_CHECKPOINT_ENTRIES", value_parser = clap::value_parser!(u64).range(2..))]
+    pub checkpoint_entries: Option<u64>,
+    /// What to log: a level (error, warn, info, debug, trace) or module=level pairs with commas
+    #[arg(long, value_name = "FILTER", env = "PAIRFS_LOG")]
+    pub log_level: Option<String>,
+    /// Log into this file, which is rotated, instead of to stderr
+    #[arg(long, value_name = "FILE", env = "PAIRFS_LOG_FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Begin a new log file at this size; three old ones are kept
+    #[arg(long, value_name = "MIB", env = "PAIRFS_LOG_FILE_MIB", default_value_t = net::telemetry::FILE_MIB)]
+    pub log_file_mib: u64,
+    /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
+    #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Its name
     #[arg(long, default_value = "nm", env = "PAIRFS_NAME")]
     pub name: String,
 }
 
 impl Config {
+    /// The options, for a file that sets some of them.
+    pub fn known() -> Vec<Known> {
+        let command = Config::augment_args(clap::Command::new("server"));
+        let known = |arg: &clap::Arg| {
+            Some(Known {
+                long: arg.get_long()?.to_owned(),
+                env: arg.get_env().and_then(|name| name.to_str()).map(str::to_owned),
+                switch: !arg.get_action().takes_values(),
+            })
+        };
+        command.get_arguments().filter_map(known).collect()
+    }
+
+    /// Starts the log as the options say; `verbosity` 0 is what a server logs unless asked.
+    ///
+    /// # Errors
+    /// As [`net::telemetry::init_server`].
+    pub fn start_log(&self, verbosity: i8) -> Result<()> {
+        net::telemetry::init_server(
+            verbosity,
+            self.log_level.as_deref(),
+            self.log_file.as_deref(),
+            self.log_file_mib,
+        )
+    }
+
+    /// What a running name manager cannot change, by name.
+    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+        let Config {
+            data,
+            listen,
+            advertise,
+            cluster_secret,
+            admin_key,
+            insecure_plaintext,
+            fast,
+            failback: _,
+            fast_failover: _,
+            checkpoint_entries,
+            log_level: _,
+            log_file,
+            log_file_mib,
+            config,
+            name,
+        } = self;
+        vec![
+            ("data", format!("{data:?}")),
+            ("listen", listen.clone()),
+            ("advertise", format!("{advertise:?}")),
+            ("cluster-secret", format!("{cluster_secret:?}")),
+            ("admin-key", format!("{admin_key:?}")),
+            ("insecure-plaintext", insecure_plaintext.to_string()),
+            ("fast", fast.to_string()),
+            ("checkpoint-entries", format!("{checkpoint_entries:?}")),
+            ("log-file", format!("{log_file:?}")),
+            ("log-file-mib", log_file_mib.to_string()),
+            ("config", format!("{config:?}")),
+            ("name", name.clone()),
+        ]
+    }
+
     /// The times of heartbeats and leases.
     pub fn pace(&self) -> Pace {
         if self.fast { Pace::FAST } else { Pace::NORMAL }

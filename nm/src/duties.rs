@@ -221,7 +221,7 @@ impl Manager {
             lease_ended: live.leases.ended(pair, now),
             handover_in_time: memo.handover_since.is_some_and(|since| since.elapsed() < HANDOVER_MAX),
             wish: live.wishes.get(&pair).map(String::as_str),
-            auto_failback: self.settings.auto_failback,
+            auto_failback: self.settings.auto_failback(),
             may_hand_over: is_over(memo.no_handover_before),
             may_bring: is_over(memo.no_bring_before),
         };

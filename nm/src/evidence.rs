@@ -22,7 +22,7 @@ const PAUSES_MS: [u64; 9] = [0, 1, 2, 5, 10, 20, 50, 100, 300];
 impl Manager {
     /// A connection of this registration has ended: finds out whether its process has.
     pub(crate) fn connection_lost(self: &Arc<Self>, server: &str, incarnation: u64) {
-        if self.settings.fast_failover {
+        if self.settings.fast_failover() {
             tokio::spawn(look(self.clone(), server.to_owned(), incarnation));
         }
     }

@@ -21,7 +21,6 @@ mod duties;
 mod evidence;
 mod feeders;
 mod feeds;
-mod folder;
 mod grants;
 mod janitor;
 mod keyring;

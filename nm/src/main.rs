@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use std::process::ExitCode;
+use types::{Code, Error, Result};
 
 /// Runs a name manager of PairFS.
 #[derive(Parser)]
@@ -14,13 +15,22 @@ struct Options {
     verbose: u8,
 }
 
+fn read() -> Result<std::result::Result<Options, clap::Error>> {
+    let words = net::settings::with_file(std::env::args_os().collect(), &nm::Config::known())?;
+    Ok(Options::try_parse_from(words))
+}
+
+fn reread() -> Result<nm::Config> {
+    let options = read()?.map_err(|error| Error::new(Code::Usage, error, "correct the file"))?;
+    Ok(options.config)
+}
+
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let verbosity = 1 + i8::try_from(options.verbose).unwrap_or(i8::MAX - 1);
-    let run = || -> types::Result<()> {
-        net::telemetry::init(verbosity, None)?;
+    let run = || -> Result<()> {
+        let options = read()?.unwrap_or_else(|error| error.exit());
+        options.config.start_log(i8::try_from(options.verbose).unwrap_or(i8::MAX))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(nm::run(options.config))
+        runtime.block_on(nm::run(options.config, Box::new(reread)))
     };
     match run() {
         Ok(()) => ExitCode::SUCCESS,

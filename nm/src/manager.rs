@@ -13,6 +13,7 @@ use nm_core::state::{Cluster, State};
 use nm_core::store::StoreError;
 use nm_raft::{Raft, View};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -21,25 +22,51 @@ use types::limits::Pace;
 use types::{Code, Error, Result};
 
 /// What the options say, as far as it is needed after the start.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) addr: String,
     pub(crate) pace: Pace,
-    pub(crate) auto_failback: bool,
-    pub(crate) fast_failover: bool,
+    pub(crate) tunable: Arc<Tunable>,
     /// The boot of this host; empty if the system does not tell.
     pub(crate) boot: String,
 }
 
+/// What can change while the name manager runs.
+#[derive(Debug)]
+pub(crate) struct Tunable {
+    auto_failback: AtomicBool,
+    fast_failover: AtomicBool,
+}
+
+impl Tunable {
+    pub(crate) fn new(config: &Config) -> Tunable {
+        let tunable = Tunable { auto_failback: AtomicBool::new(true), fast_failover: AtomicBool::new(true) };
+        tunable.set(config);
+        tunable
+    }
+
+    pub(crate) fn set(&self, config: &Config) {
+        self.auto_failback.store(config.failback == Failback::Auto, Ordering::Relaxed);
+        self.fast_failover.store(config.fast_failover == Switch::On, Ordering::Relaxed);
+    }
+}
+
 impl Settings {
-    pub(crate) fn new(config: &Config, addr: String) -> Settings {
+    pub(crate) fn auto_failback(&self) -> bool {
+        self.tunable.auto_failback.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fast_failover(&self) -> bool {
+        self.tunable.fast_failover.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn new(config: &Config, addr: String, tunable: Arc<Tunable>) -> Settings {
         Settings {
             name: config.name.clone(),
             addr,
             pace: config.pace(),
-            auto_failback: config.failback == Failback::Auto,
-            fast_failover: config.fast_failover == Switch::On,
+            tunable,
             boot: clock::boot_id().unwrap_or_default(),
         }
     }

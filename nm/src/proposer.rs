@@ -10,8 +10,8 @@ use net::clock;
 use nm_raft::{ProposeError, Raft};
 use prost::Message;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use types::command::{Answer, Answers, BATCH_FORMAT, Batch, Command, Op};
 use types::limits::{BATCH_BYTES, BATCH_COMMANDS};
@@ -31,6 +31,26 @@ struct Waiting {
     answer: oneshot::Sender<Result<Vec<Answer>>>,
 }
 
+/// Log time as it was told last. While the wall clock is behind it, because somebody set that back, it goes on by the
+/// clock that nobody sets: tickets and sessions still expire.
+struct LogTime {
+    /// ms since 1970.
+    reached: u64,
+    /// Time since the machine started, then.
+    at: Duration,
+}
+
+impl LogTime {
+    fn next(&mut self, wall_ms: u64, now: Duration) -> u64 {
+        let since = u64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(u64::MAX);
+        let reached = wall_ms.max(self.reached.saturating_add(since));
+        if reached > self.reached {
+            (self.reached, self.at) = (reached, now);
+        }
+        reached
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
@@ -41,7 +61,7 @@ struct Queue {
 struct Inner {
     raft: Raft<Machine>,
     queue: Mutex<Queue>,
-    log_time: AtomicU64,
+    log_time: Mutex<LogTime>,
     feeds: Feeds,
     /// The log has changed a pair or a server.
     roles: Arc<Notify>,
@@ -57,14 +77,15 @@ impl Proposer {
     /// A proposer whose log time does not go back behind `log_time`. `feeds` hears of every new row, `roles`
     /// of every change of a pair or a server.
     pub(crate) fn new(raft: Raft<Machine>, log_time: u64, feeds: Feeds, roles: Arc<Notify>) -> Proposer {
-        let inner = Inner { raft, queue: Mutex::default(), log_time: AtomicU64::new(log_time), feeds, roles };
+        let log_time = Mutex::new(LogTime { reached: log_time, at: clock::boottime() });
+        let inner = Inner { raft, queue: Mutex::default(), log_time, feeds, roles };
         Proposer { inner: Arc::new(inner) }
     }
 
-    /// Log time now, ms since 1970: the clock, but never going back (R13).
+    /// Log time now, ms since 1970: the clock, but never going back (R13), nor standing still.
     pub(crate) fn time(&self) -> u64 {
-        let now = clock::wall_millis();
-        self.inner.log_time.fetch_max(now, Ordering::AcqRel).max(now)
+        let mut time = self.inner.log_time.lock().unwrap_or_else(PoisonError::into_inner);
+        time.next(clock::wall_millis(), clock::boottime())
     }
 
     /// Proposes one command and gives its answer; a refusal is an error.
@@ -216,4 +237,21 @@ fn unknown() -> Error {
         "repeat the request under the same key",
     )
     .outcome_unknown()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_time_follows_the_clock_forth_goes_not_back_with_it_and_never_stands_still_r13() {
+        let s = Duration::from_secs;
+        let mut time = LogTime { reached: 5_000, at: s(100) };
+        assert_eq!(time.next(9_000, s(101)), 9_000);
+        assert_eq!(time.next(3_000, s(101)), 9_000, "the clock was set back");
+        assert_eq!(time.next(4_000, s(103)), 11_000, "and time passes");
+        assert_eq!(time.next(5_000, s(104)), 12_000);
+        assert_eq!(time.next(90_000, s(105)), 90_000, "and forth");
+        assert_eq!(time.next(90_000, s(90)), 90_000);
+    }
 }

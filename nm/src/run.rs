@@ -4,16 +4,16 @@ use crate::config::Config;
 use crate::feeds::Feeds;
 use crate::keyring::NameKeyring;
 use crate::machine::Machine;
-use crate::manager::{Manager, Parts, Settings};
+use crate::manager::{Manager, Parts, Settings, Tunable};
 use crate::proposer::Proposer;
 use crate::service::NameService;
-use crate::{bootstrap, duties, folder, janitor, watch};
-use net::{Server, secret};
+use crate::{bootstrap, duties, janitor, watch};
+use net::settings::{self, Reread};
+use net::{Server, folder, secret, telemetry};
 use nm_core::state::State;
 use nm_raft::{Failure, Raft, RaftConfig, RaftError};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -23,29 +23,35 @@ use types::{Code, Error, Result};
 /// The one member of a group of one.
 const NODE_ID: u64 = 1;
 
-/// Runs a name manager until it is told to stop (SIGTERM, SIGINT) or cannot go on.
+/// Runs a name manager until it is told to stop (SIGTERM, SIGINT) or cannot go on; told again while it stops, it ends
+/// at once. On SIGHUP it takes what `reread` gives, as far as that can change while it runs.
 ///
 /// # Errors
 /// `ALREADY_RUNNING` if its folder or its address is in use; `DAMAGED` (exit status 7) if its data cannot
 /// be read back; what the system says.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     // Before anything is awaited: a signal that comes early must not kill it half started.
     let mut signals = Signals::new()?;
-    run_until(config, |_| (), signals.stop()).await
+    let tunable = Arc::new(Tunable::new(&config));
+    let reload = Reload { running: config.fixed(), reread, tunable: tunable.clone() };
+    net::signals::exit_at_second_stop()?;
+    run_until(config, tunable, |_| (), signals.stop(&reload)).await
 }
 
 /// [`run`] until `stop` is ready; tells where it listens once it serves.
 pub(crate) async fn run_until(
     config: Config,
+    tunable: Arc<Tunable>,
     serving: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    let _lock = folder::lock(&config.data)?;
+    let places = net::files::prepare()?;
+    let _lock = folder::take(&config.data, folder::NAME_MANAGER)?;
     let secret = secret::read_or_create(&config.cluster_secret())?;
     let listener = net::listen(&config.listen, config.insecure_plaintext).await?;
     let local = listener.local_addr();
     let addr = net::transport::advertised(local, config.advertise.as_deref())?;
-    let raft = start_raft(&config.data, &addr).await?;
+    let raft = start_raft(&config, &addr).await?;
     let (feeds, roles) = (Feeds::default(), Arc::new(Notify::new()));
     let log_time = {
         let view = raft.view()?;
@@ -53,7 +59,7 @@ pub(crate) async fn run_until(
     };
     let proposer = Proposer::new(raft.clone(), log_time, feeds.clone(), roles.clone());
     let cluster = bootstrap::cluster(&config, &raft, &proposer).await?;
-    let settings = Settings::new(&config, addr);
+    let settings = Settings::new(&config, addr, tunable);
     let manager = Manager::new(Parts {
         settings,
         cluster,
@@ -83,7 +89,7 @@ pub(crate) async fn run_until(
         }
         manager.stop_waiting();
     };
-    Server::run(listener, keyring, Arc::new(NameService(manager.clone())), stop).await;
+    Server::run_within(places, listener, keyring, Arc::new(NameService(manager.clone())), stop).await;
     tasks.shutdown().await;
     manager.members.close();
     drop(manager);
@@ -92,10 +98,14 @@ pub(crate) async fn run_until(
     failure.map_or(Ok(()), |failure| Err(broken(&failure)))
 }
 
-async fn start_raft(data: &Path, addr: &str) -> Result<Raft<Machine>> {
-    let disk = log::RealDisk::new(data.to_owned())?;
-    let config = RaftConfig::new(NODE_ID, addr, data);
-    Raft::start(config, Arc::new(disk), Arc::new(Machine)).await.map_err(|error| refused(&error))
+async fn start_raft(config: &Config, addr: &str) -> Result<Raft<Machine>> {
+    let disk = log::RealDisk::new(config.data.clone())?;
+    let mut raft = RaftConfig::new(NODE_ID, addr, &config.data);
+    if let Some(entries) = config.checkpoint_entries {
+        raft.dirty_entries = entries;
+        raft.keep_entries = raft.keep_entries.min(entries);
+    }
+    Raft::start(raft, Arc::new(disk), Arc::new(Machine)).await.map_err(|error| refused(&error))
 }
 
 fn refused(error: &RaftError) -> Error {
@@ -112,8 +122,42 @@ fn refused(error: &RaftError) -> Error {
 }
 
 fn broken(failure: &Failure) -> Error {
-    let code = if failure.exit_code == nm_raft::EXIT_DAMAGED { Code::Damaged } else { Code::Failed };
-    Error { code, message: failure.message.clone(), effect: types::Effect::None }
+    if failure.exit_code == nm_raft::EXIT_DAMAGED {
+        return Error { code: Code::Damaged, message: failure.message.clone(), effect: types::Effect::None };
+    }
+    let next = "check its disk, then start the name manager again: it has all that it acknowledged";
+    Error::new(Code::Failed, &failure.message, next)
+}
+
+/// What is read again on SIGHUP.
+struct Reload {
+    /// What cannot change, as it is.
+    running: Vec<(&'static str, String)>,
+    reread: Reread<Config>,
+    tunable: Arc<Tunable>,
+}
+
+impl Reload {
+    /// Takes the options as they are now, and says what of them it cannot take; with bad ones nothing changes.
+    fn reload(&self) {
+        if let Err(error) = telemetry::reopen() {
+            tracing::warn!(%error, "the log file cannot be opened anew");
+        }
+        let config = match (self.reread)().and_then(|config| {
+            telemetry::set_level(config.log_level.as_deref())?;
+            Ok(config)
+        }) {
+            Ok(config) => config,
+            Err(error) => {
+                return tracing::error!(%error, "reload: every setting stays as it was");
+            }
+        };
+        self.tunable.set(&config);
+        tracing::info!(failback = ?config.failback, fast_failover = ?config.fast_failover, "reloaded");
+        for name in settings::differences(&self.running, &config.fixed()) {
+            tracing::warn!(option = name, "reload: a change of this option needs a restart");
+        }
+    }
 }
 
 /// The signals a server heeds.
@@ -132,13 +176,13 @@ impl Signals {
         })
     }
 
-    /// Waits for the one to stop; a wish to reload is granted by having nothing that could be reloaded.
-    async fn stop(&mut self) {
+    /// Waits for the one to stop.
+    async fn stop(&mut self, reload: &Reload) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.reload.recv() => tracing::info!("reload: every option stays as it was at the start"),
+                _ = self.reload.recv() => reload.reload(),
             }
         }
     }

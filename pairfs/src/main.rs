@@ -7,6 +7,7 @@ mod commands;
 mod local;
 mod options;
 mod output;
+mod servers;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -28,7 +29,14 @@ const INTERRUPTED: u8 = 130;
 const TIDY_UP: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words = match servers::words() {
+        Ok(words) => words,
+        Err(error) => {
+            output::error(&error, std::env::args_os().any(|word| word == "--json"));
+            return ExitCode::from(error.code.exit_status());
+        }
+    };
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -64,14 +72,16 @@ fn complaint(text: &str) -> String {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     let Cli { global, command } = cli;
+    let talk = i8::try_from(global.verbose).unwrap_or(i8::MAX);
     // Servers tell what they do; commands say it by their result.
-    let servers = matches!(command, Command::Nm(_) | Command::Ss(_));
-    let verbosity =
-        i8::try_from(global.verbose).unwrap_or(i8::MAX).saturating_add(if servers { 1 } else { -1 });
-    if servers {
+    match &command {
+        Command::Nm(config) => config.start_log(if global.quiet { -2 } else { talk })?,
+        Command::Ss(config) => config.start_log(if global.quiet { -2 } else { talk })?,
+        _ => net::telemetry::init(if global.quiet { -1 } else { talk - 1 })?,
+    }
+    if matches!(command, Command::Nm(_) | Command::Ss(_)) {
         local::process::tie_to_parent()?;
     }
-    net::telemetry::init(if global.quiet { -1 } else { verbosity }, None)?;
     let narrator = Narrator::new(global.quiet);
     let (json, out) = (global.json, Printer::new(global.json, global.quiet, global.verbose));
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
@@ -88,8 +98,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let place = context.global.dir.as_deref();
             done(runtime()?.block_on(local::bench(place, &args, json, narrator)))
         }
-        Command::Nm(config) => done(runtime()?.block_on(nm::run(config))),
-        Command::Ss(config) => done(ss::run(config)),
+        Command::Nm(config) => done(runtime()?.block_on(nm::run(config, Box::new(servers::nm)))),
+        Command::Ss(config) => done(ss::run(config, Box::new(servers::ss))),
         Command::Digest(args) => done(content::digest(&context, &args)),
         Command::Env => done(env::env(&context)),
         Command::Config(args) => done(config::config(&context, &args)),

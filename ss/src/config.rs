@@ -1,6 +1,7 @@
 //! What an operator says when starting a storage server.
 
 use clap::Args;
+use net::settings::Known;
 use std::path::PathBuf;
 use types::{Code, Error, Result};
 
@@ -34,12 +35,83 @@ pub struct Config {
     /// Listen on addresses that other machines can reach, without encryption
     #[arg(long, env = "PAIRFS_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
+    /// What to log: a level (error, warn, info, debug, trace) or module=level pairs with commas
+    #[arg(long, value_name = "FILTER", env = "PAIRFS_LOG")]
+    pub log_level: Option<String>,
+    /// Log into this file, which is rotated, instead of to stderr
+    #[arg(long, value_name = "FILE", env = "PAIRFS_LOG_FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Begin a new log file at this size; three old ones are kept
+    #[arg(long, value_name = "MIB", env = "PAIRFS_LOG_FILE_MIB", default_value_t = net::telemetry::FILE_MIB)]
+    pub log_file_mib: u64,
+    /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
+    #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// What makes a server a backup by its name alone.
 const BACKUP: &str = "_backup";
 
 impl Config {
+    /// The options, for a file that sets some of them.
+    pub fn known() -> Vec<Known> {
+        let command = Config::augment_args(clap::Command::new("server"));
+        let known = |arg: &clap::Arg| {
+            Some(Known {
+                long: arg.get_long()?.to_owned(),
+                env: arg.get_env().and_then(|name| name.to_str()).map(str::to_owned),
+                switch: !arg.get_action().takes_values(),
+            })
+        };
+        command.get_arguments().filter_map(known).collect()
+    }
+
+    /// Starts the log as the options say; `verbosity` 0 is what a server logs unless asked.
+    ///
+    /// # Errors
+    /// As [`net::telemetry::init_server`].
+    pub fn start_log(&self, verbosity: i8) -> Result<()> {
+        net::telemetry::init_server(
+            verbosity,
+            self.log_level.as_deref(),
+            self.log_file.as_deref(),
+            self.log_file_mib,
+        )
+    }
+
+    /// What a running storage server cannot change, by name.
+    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+        let Config {
+            name,
+            data,
+            listen,
+            advertise,
+            nm,
+            backup_of,
+            replace_disk,
+            cluster_secret,
+            insecure_plaintext,
+            log_level: _,
+            log_file,
+            log_file_mib,
+            config,
+        } = self;
+        vec![
+            ("name", name.clone()),
+            ("data", format!("{data:?}")),
+            ("listen", listen.clone()),
+            ("advertise", format!("{advertise:?}")),
+            ("nm", nm.join(",")),
+            ("backup-of", format!("{backup_of:?}")),
+            ("replace-disk", replace_disk.to_string()),
+            ("cluster-secret", format!("{cluster_secret:?}")),
+            ("insecure-plaintext", insecure_plaintext.to_string()),
+            ("log-file", format!("{log_file:?}")),
+            ("log-file-mib", log_file_mib.to_string()),
+            ("config", format!("{config:?}")),
+        ]
+    }
+
     /// The name of its primary; empty for a primary.
     ///
     /// # Errors

@@ -1,18 +1,17 @@
 //! Whose disk this is (R6, R7): the lock that keeps a second process out, and the token by which the name
 //! manager knows the disk again.
 
-use rustix::fs::{FlockOperation, flock};
+use net::folder::{FolderLock, failed};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use types::{Code, Error, Result};
 
 /// Version of the file's format (R35).
 const FORMAT: u32 = 1;
 const FILE: &str = "identity";
-const LOCK: &str = "lock";
 
 /// What the identity file says. Persisted because it has to survive a restart: without the token the name
 /// manager takes the disk for an unknown one.
@@ -33,7 +32,7 @@ struct Contents {
 pub struct Identity {
     folder: PathBuf,
     contents: Contents,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Identity {
@@ -43,22 +42,7 @@ impl Identity {
     /// `ALREADY_RUNNING` while another process has it; `DENIED` when others can read it; `USAGE` when it
     /// belongs to a server of another name; `UNKNOWN_FORMAT`, `DAMAGED`, `IO`.
     pub fn open(folder: &Path, name: &str) -> Result<Identity> {
-        make(folder)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(folder.join(LOCK))
-            .map_err(|error| failed(folder, &error))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => Error::new(
-                Code::AlreadyRunning,
-                format_args!("{} is in use by another process", folder.display()),
-                "stop that server first, or choose another --data",
-            ),
-            other => failed(folder, &other.into()),
-        })?;
+        let lock = net::folder::take(folder, net::folder::STORAGE_SERVER)?;
         let contents = match std::fs::read_to_string(folder.join(FILE)) {
             Ok(text) => parse(folder, &text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Contents {
@@ -130,20 +114,6 @@ impl Identity {
     }
 }
 
-fn make(folder: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, &error))?;
-    let meta = std::fs::metadata(folder).map_err(|error| failed(folder, &error))?;
-    let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Error::new(
-            Code::Denied,
-            format_args!("{} is open to other users (mode {mode:04o})", folder.display()),
-            format_args!("run `chmod 700 {}`", folder.display()),
-        ));
-    }
-    Ok(())
-}
-
 fn parse(folder: &Path, text: &str) -> Result<Contents> {
     #[derive(Deserialize)]
     struct Format {
@@ -165,19 +135,6 @@ fn parse(folder: &Path, text: &str) -> Result<Contents> {
         ));
     }
     toml::from_str(text).map_err(damaged)
-}
-
-fn failed(folder: &Path, error: &std::io::Error) -> Error {
-    let code = match error.kind() {
-        std::io::ErrorKind::StorageFull => Code::DiskFull,
-        std::io::ErrorKind::PermissionDenied => Code::Denied,
-        _ => Code::Io,
-    };
-    Error::new(
-        code,
-        format_args!("the data directory {}: {error}", folder.display()),
-        "check that it is writable for the user who runs the server",
-    )
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use std::process::ExitCode;
+use types::{Code, Error, Result};
 
 /// A storage server of PairFS
 #[derive(Parser)]
@@ -14,10 +15,23 @@ struct Line {
     verbose: u8,
 }
 
+fn read() -> Result<std::result::Result<Line, clap::Error>> {
+    let words = net::settings::with_file(std::env::args_os().collect(), &ss::Config::known())?;
+    Ok(Line::try_parse_from(words))
+}
+
+fn reread() -> Result<ss::Config> {
+    let line = read()?.map_err(|error| Error::new(Code::Usage, error, "correct the file"))?;
+    Ok(line.config)
+}
+
 fn main() -> ExitCode {
-    let line = Line::parse();
-    let verbosity = i8::try_from(line.verbose).unwrap_or(i8::MAX).saturating_add(1);
-    match net::telemetry::init(verbosity, None).and_then(|()| ss::run(line.config)) {
+    let run = || -> Result<()> {
+        let line = read()?.unwrap_or_else(|error| error.exit());
+        line.config.start_log(i8::try_from(line.verbose).unwrap_or(i8::MAX))?;
+        ss::run(line.config, Box::new(reread))
+    };
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -20,7 +20,8 @@ use crate::sessions::Sessions;
 use crate::tidier;
 use crate::wire;
 use bytes::Bytes;
-use net::{Credential, Reconnecting, Server, listen};
+use net::settings::{self, Reread};
+use net::{Credential, Reconnecting, Server, listen, telemetry};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,25 +38,37 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// Threads that wait for the disk.
 const DISK_THREADS: usize = 8;
 
-/// Runs a storage server until SIGTERM or SIGINT.
+/// Runs a storage server until SIGTERM or SIGINT; told again while it stops, it ends at once. On SIGHUP it takes what
+/// `reread` gives, as far as that can change while it runs.
 ///
 /// # Errors
 /// `ALREADY_RUNNING` when its data or its address is in use; `USAGE`; what keeps it from registering and
 /// does not pass by itself.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     let primary = config.primary()?;
+    let places = net::files::prepare()?;
     let secret = net::secret::read(&config.cluster_secret)?;
     // Before anything else: two processes never share a data directory (R6).
     let identity = Identity::open(&config.data, &config.name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::from)?;
-    let ended = runtime.block_on(serve(config, primary, secret, identity));
+    let ended = runtime.block_on(serve(config, reread, primary, secret, identity, places));
     runtime.shutdown_timeout(RELEASE);
     ended
 }
 
-async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Identity) -> Result<()> {
+async fn serve(
+    config: Config,
+    reread: Reread<Config>,
+    primary: String,
+    secret: Vec<u8>,
+    identity: Identity,
+    places: usize,
+) -> Result<()> {
     let mut term = signal(SignalKind::terminate()).map_err(Error::from)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Error::from)?;
+    let mut reload = signal(SignalKind::hangup()).map_err(Error::from)?;
+    net::signals::exit_at_second_stop()?;
+    let running = config.fixed();
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
@@ -67,7 +80,8 @@ async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Ident
 
     let (close, closed) = oneshot::channel::<()>();
     let keyring = Arc::new(ServerKeyring { secret, serving });
-    let server = tokio::spawn(Server::run(listener, keyring, Arc::new(NodeService(node.clone())), async {
+    let service = Arc::new(NodeService(node.clone()));
+    let server = tokio::spawn(Server::run_within(places, listener, keyring, service, async {
         // Also when the sender is gone.
         let _ = closed.await;
     }));
@@ -85,10 +99,13 @@ async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Ident
     // Pinned here: it owns the lock of the data directory, which is the last thing to let go.
     let life = registration.live();
     tokio::pin!(life);
-    let ended = tokio::select! {
-        ended = &mut life => ended,
-        _ = term.recv() => Ok(()),
-        _ = int.recv() => Ok(()),
+    let ended = loop {
+        tokio::select! {
+            ended = &mut life => break ended,
+            _ = term.recv() => break Ok(()),
+            _ = int.recv() => break Ok(()),
+            _ = reload.recv() => take_new_options(&running, &reread),
+        }
     };
     if ended.is_ok() {
         leave(&node, &link).await;
@@ -105,6 +122,27 @@ async fn serve(config: Config, primary: String, secret: Vec<u8>, identity: Ident
         tokio::task::spawn_blocking(move || store.close()).await.map_err(Error::internal)?;
     }
     ended
+}
+
+/// Takes the options as they are now, and says what of them a running server cannot take; with bad ones nothing
+/// changes.
+fn take_new_options(running: &[(&'static str, String)], reread: &Reread<Config>) {
+    if let Err(error) = telemetry::reopen() {
+        tracing::warn!(%error, "the log file cannot be opened anew");
+    }
+    let taken = reread().and_then(|config| {
+        telemetry::set_level(config.log_level.as_deref())?;
+        Ok(config.fixed())
+    });
+    match taken {
+        Ok(now) => {
+            tracing::info!("reloaded");
+            for name in settings::differences(running, &now) {
+                tracing::warn!(option = name, "reload: a change of this option needs a restart");
+            }
+        }
+        Err(error) => tracing::error!(%error, "reload: every setting stays as it was"),
+    }
 }
 
 fn node(serving: Arc<Serving>, link: &Reconnecting, secret: Vec<u8>) -> Result<Arc<Node>> {

@@ -36,11 +36,20 @@ impl Service for NodeService {
 
 fn dispatch(node: &Arc<Node>, who: &Principal, incoming: Incoming) -> Result<Answer> {
     match incoming.method {
-        400..=499 => client(node, user(who)?, incoming),
+        400..=499 => {
+            let (answer, node) = (client(node, user(who)?, incoming)?, node.clone());
+            Ok(Box::pin(async move { answer.await.map_err(|error| if_broken(&node, error)) }))
+        }
         300..=399 => manager(node, server(who)?, incoming),
         500..=599 => from_partner(node, server(who)?, incoming),
         other => Err(unknown(other)),
     }
+}
+
+/// A disk that broke is not the client's business: its partner takes over, and the client asks there (R31).
+fn if_broken(node: &Node, error: Error) -> Error {
+    let broken = node.disk.get().is_some_and(|store| store.in_service().is_err());
+    if broken && error.code == Code::Io { Error { code: Code::NotActing, ..error } } else { error }
 }
 
 fn client(node: &Arc<Node>, user: &str, incoming: Incoming) -> Result<Answer> {

@@ -44,6 +44,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 pub const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How long a server rests when the system has no socket for it.
 pub const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How often it says so.
+pub const ACCEPT_TELL: Duration = Duration::from_secs(5);
 /// The first pause before dialling again; it doubles up to [`types::limits::RECONNECT_MAX`].
 pub const RECONNECT_MIN: Duration = Duration::from_millis(20);
 /// How long one address of a name may be silent before the next is tried beside it.

@@ -9,18 +9,25 @@
 //! | [`rpc`] | calls, casts and pushes over one proven connection |
 //! | [`redial`] | keeps one connection open |
 //! | [`probe`] | is a process surely gone? |
-//! | [`secret`], [`clock`], [`telemetry`] | files with secrets, clocks, logs |
+//! | [`secret`], [`clock`] | files with secrets, clocks |
+//! | [`folder`], [`files`], [`signals`] | the data folder, the bound on open files, stopping at once |
+//! | [`telemetry`], [`logfile`], [`settings`] | logs; options from a file |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod bounds;
 pub mod clock;
+pub mod files;
+pub mod folder;
 pub mod frame;
 pub mod handshake;
+pub mod logfile;
 pub mod probe;
 pub mod redial;
 pub mod rpc;
 pub mod secret;
+pub mod settings;
+pub mod signals;
 pub mod telemetry;
 pub mod transport;
 

@@ -1,43 +1,94 @@
-//! The log of a program: one line an event on stderr or in a file.
+//! The log of a program: one line an event on stderr or in a file that is rotated. What is logged, and into which file,
+//! can change while the program runs.
 
+use crate::logfile::LogFile;
 use std::io::IsTerminal;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use types::{Code, Error, Result};
 
 /// The environment variable whose filter (`debug`, `net=trace,nm=info`, …) beats the verbosity.
 pub const FILTER_VARIABLE: &str = "PAIRFS_LOG";
+/// A log file is rotated at this many MiB, unless told otherwise.
+pub const FILE_MIB: u64 = 8;
 
-/// Starts the log of this process, once.
+/// Changes what is logged.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<()> + Send + Sync>;
+
+/// What was started, for [`set_level`] and [`reopen`].
+struct Started {
+    /// The filter when nothing else is asked for.
+    usual: String,
+    reload: Reload,
+    file: Option<&'static LogFile>,
+}
+
+static STARTED: OnceLock<Started> = OnceLock::new();
+
+/// Starts the log of this process, once, on stderr, with colours on a terminal unless `NO_COLOR` is set.
 ///
 /// `verbosity`: below 0 errors only, 0 warnings, 1 information (what servers use), 2 debug, 3 and above
-/// everything; `PAIRFS_LOG` beats it. With `file` the lines are appended there (made with mode 0600)
-/// without colours, else they go to stderr, with colours on a terminal unless `NO_COLOR` is set.
+/// everything; `PAIRFS_LOG` beats it.
 ///
 /// # Errors
-/// `USAGE` for a filter that does not parse, `IO` for a file that does not open, `INTERNAL` when the log
-/// was started before.
-pub fn init(verbosity: i8, file: Option<&Path>) -> Result<()> {
+/// `USAGE` for a filter that does not parse, `INTERNAL` when the log was started before.
+pub fn init(verbosity: i8) -> Result<()> {
     let asked = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.is_empty());
-    let filter = filter(verbosity, asked.as_deref())?;
+    start(verbosity, asked.as_deref(), None)
+}
+
+/// [`init`] for a server, one step more talkative: `level`, a filter as in `PAIRFS_LOG`, beats `verbosity`. With
+/// `file` the lines go there, without colours; it is rotated at `file_mib` MiB.
+///
+/// # Errors
+/// As [`init`]; `IO` for a file that does not open.
+pub fn init_server(verbosity: i8, level: Option<&str>, file: Option<&Path>, file_mib: u64) -> Result<()> {
+    let file = file.map(|path| LogFile::open(path, file_mib.max(1) << 20)).transpose()?;
+    start(verbosity.saturating_add(1), level, file)
+}
+
+fn start(verbosity: i8, level: Option<&str>, file: Option<LogFile>) -> Result<()> {
+    let usual = filter(verbosity, None)?.to_string();
+    let filter = filter(verbosity, level)?;
+    // It is written to until the process ends.
+    let file: Option<&'static LogFile> = file.map(|file| &*Box::leak(Box::new(file)));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    let started = match file {
-        Some(path) => {
-            let open = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-            let log = open.map_err(|error| {
-                Error::new(
-                    Code::Io,
-                    format_args!("the log {} does not open ({error})", path.display()),
-                    "check that its folder is there and writable",
-                )
-            })?;
-            builder.with_ansi(false).with_writer(Mutex::new(log)).try_init()
+    let cannot =
+        |error: &dyn std::fmt::Display| Error::internal(format_args!("the log cannot start ({error})"));
+    let changed = |error| Error::internal(format_args!("the log's level does not change ({error})"));
+    let reload: Reload = match file {
+        Some(file) => {
+            let builder = builder.with_ansi(false).with_writer(move || file).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|error| cannot(&error))?;
+            Box::new(move |filter| handle.reload(filter).map_err(changed))
         }
-        None => builder.with_ansi(colours()).with_writer(std::io::stderr).try_init(),
+        None => {
+            let builder = builder.with_ansi(colours()).with_writer(std::io::stderr).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|error| cannot(&error))?;
+            Box::new(move |filter| handle.reload(filter).map_err(changed))
+        }
     };
-    started.map_err(|error| Error::internal(format_args!("the log cannot start ({error})")))
+    STARTED.set(Started { usual, reload, file }).map_err(|_| cannot(&"it was started before"))
+}
+
+/// Changes what is logged from now on to `level`, or to what it was at the start without one.
+///
+/// # Errors
+/// `USAGE` for a filter that does not parse: nothing changes then.
+pub fn set_level(level: Option<&str>) -> Result<()> {
+    let Some(started) = STARTED.get() else { return Ok(()) };
+    (started.reload)(filter(0, Some(level.unwrap_or(&started.usual)))?)
+}
+
+/// Opens the log file anew, if there is one: somebody may have moved it away.
+///
+/// # Errors
+/// `IO`.
+pub fn reopen() -> Result<()> {
+    STARTED.get().and_then(|started| started.file).map_or(Ok(()), LogFile::reopen)
 }
 
 fn colours() -> bool {

@@ -55,7 +55,7 @@ pub(crate) async fn run(call: Call, _: Empty) -> Result<StatusReply> {
     for (pair, (acting, acting_alive)) in pairs.iter().zip(placements) {
         let serving = !acting.is_empty() || between_reigns(pair, acting_alive);
         let members = members(&servers, pair);
-        let auto_failback = manager.settings.auto_failback;
+        let auto_failback = manager.settings.auto_failback();
         let word = pair_state(PairView { pair, members, serving, auto_failback });
         let mut status = pair_status(manager, state, pair, members, now)?;
         (status.acting, status.state) = (acting, word.name().to_owned());

@@ -37,6 +37,11 @@ fn config(folder: &Path, failback: Failback) -> Config {
         insecure_plaintext: false,
         fast: true,
         failback,
+        checkpoint_entries: None,
+        log_level: None,
+        log_file: None,
+        log_file_mib: 1,
+        config: None,
         fast_failover: Switch::On,
         name: "nm".into(),
     }
@@ -52,8 +57,10 @@ impl House {
         let (told, serving) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config(folder.path(), failback);
-        let task =
-            tokio::spawn(run_until(config, |addr| told.send(addr).unwrap(), async { drop(stopped.await) }));
+        let tunable = std::sync::Arc::new(crate::manager::Tunable::new(&config));
+        let task = tokio::spawn(run_until(config, tunable, |addr| told.send(addr).unwrap(), async {
+            drop(stopped.await)
+        }));
         let addr = serving.await.expect("the name manager serves").to_string();
         let key = std::fs::read_to_string(folder.path().join("admin.key")).unwrap();
         let words: Vec<&str> = key.split_whitespace().collect();

@@ -1,6 +1,6 @@
 //! Accepts connections and lets those in that prove themselves.
 
-use crate::bounds::{ACCEPT_REST, DRAIN_MAX, HANDSHAKES_MAX, HELLO_FRAME_MAX, LINGER_MAX};
+use crate::bounds::{ACCEPT_REST, ACCEPT_TELL, DRAIN_MAX, HANDSHAKES_MAX, HELLO_FRAME_MAX, LINGER_MAX};
 use crate::frame::{FrameCodec, FrameReader, Kind};
 use crate::handshake::{self, Keyring};
 use crate::rpc::connection::{Context, caught, failed, serve};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use types::limits::{CONN_MAX, HELLO_TIMEOUT};
 use types::{Code, Error, Result};
@@ -33,14 +33,25 @@ struct House {
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 impl Server {
+    /// [`Server::run_within`] at most [`CONN_MAX`] connections.
+    pub async fn run(
+        listener: impl Listen,
+        keyring: Arc<dyn Keyring>,
+        service: Arc<dyn Service>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        Server::run_within(CONN_MAX, listener, keyring, service, shutdown).await;
+    }
+
     /// Serves `service` at `listener` until `shutdown` is ready. Then the listener is closed, clients are
     /// told, the calls that are worked on have 2 s to be answered, and all connections end before this
     /// returns.
     ///
-    /// At [`CONN_MAX`] connections, or 512 that have not proved themselves, the next is refused with `BUSY`;
-    /// one that has not proved itself after [`HELLO_TIMEOUT`] is dropped. Nothing a client sends ends the
-    /// server.
-    pub async fn run(
+    /// At `places` connections, or 512 (or half of `places`) that have not proved themselves, the next is refused
+    /// with `BUSY`; one that has not proved itself after [`HELLO_TIMEOUT`] is dropped. Nothing a client sends ends
+    /// the server, nor does a lack of sockets: it rests and tries again.
+    pub async fn run_within(
+        places: usize,
         mut listener: impl Listen,
         keyring: Arc<dyn Keyring>,
         service: Arc<dyn Service>,
@@ -49,11 +60,12 @@ impl Server {
         let house = Arc::new(House {
             keyring,
             service,
-            places: Arc::new(Semaphore::new(CONN_MAX)),
-            strangers: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            places: Arc::new(Semaphore::new(places)),
+            strangers: Arc::new(Semaphore::new(HANDSHAKES_MAX.min(places / 2))),
             draining: CancellationToken::new(),
         });
         let mut guests = JoinSet::new();
+        let mut told: Option<Instant> = None;
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -65,7 +77,11 @@ impl Server {
             match accepted {
                 Ok(stream) => house.admit(stream, &mut guests),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // A server without sockets comes here often.
+                    if told.is_none_or(|at| at.elapsed() >= ACCEPT_TELL) {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        told = Some(Instant::now());
+                    }
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             }
