@@ -4,9 +4,10 @@ use crate::access;
 use crate::apply::idempotency_outcome;
 use crate::state::State;
 use crate::store::Store;
+use prost::Message;
 use types::capability::right;
 use types::ids::InodeId;
-use types::limits::LIST_PAGE;
+use types::limits::{FRAME_HEAD_MAX, LIST_PAGE};
 use types::message::manager::{ListReply, ListRequest, LocateRequest};
 use types::message::member::{Prepared, Resolution};
 use types::path::PathName;
@@ -179,12 +180,29 @@ pub fn list(store: &dyn Store, user: &str, request: &ListRequest) -> Result<List
         limit => limit.min(LIST_PAGE),
     };
     let found = state.children(folder.inode(), &request.prefix, &request.after, limit)?;
-    let next = if found.len() == limit { found.last().map(|(sort, _)| sort.clone()) } else { None };
-    Ok(ListReply {
-        entries: found.into_iter().map(|(_, record)| brief(record)).collect(),
-        next: next.unwrap_or_default(),
-    })
+    let mut reply = ListReply::default();
+    let (mut last, mut bytes, whole) = (String::new(), 0, found.len() < limit);
+    for (sort, record) in found {
+        let record = brief(record);
+        bytes += record.encoded_len() + ENTRY_HEAD;
+        // Long names and targets of links: a page must fit a frame.
+        if bytes > LIST_BYTES && !reply.entries.is_empty() {
+            reply.next = last;
+            return Ok(reply);
+        }
+        reply.entries.push(record);
+        last = sort;
+    }
+    if !whole {
+        reply.next = last;
+    }
+    Ok(reply)
 }
+
+/// Bytes of records in one page of a listing; one more, and where to go on, fit the frame beside them.
+const LIST_BYTES: usize = FRAME_HEAD_MAX / 2;
+/// What stands before a record there, at most.
+const ENTRY_HEAD: usize = 8;
 
 fn brief(mut record: Record) -> Record {
     let head = record.head();

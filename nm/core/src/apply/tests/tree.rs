@@ -127,6 +127,31 @@ fn a_listing_is_in_order_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_listing_of_links_with_long_targets_comes_in_pages_that_fit_a_frame() {
+    let mut world = World::new();
+    let target = "t".repeat(4000);
+    for n in 0..300 {
+        let asker = world.asker(1);
+        let (path, target, kind) = (format!("/l{n:03}"), target.clone(), Kind::Symlink as i32);
+        world.ok(Op::Make(Make { asker, path, kind, parents: false, pair: 1, target }));
+    }
+    let (mut names, mut after, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let request = ListRequest { path: "/".into(), after, ..ListRequest::default() };
+        let page = query::list(&world.store, "admin", &request).unwrap();
+        assert!(prost::Message::encoded_len(&page) <= types::limits::FRAME_HEAD_MAX);
+        names.extend(page.entries.into_iter().map(|entry| entry.name));
+        pages += 1;
+        if page.next.is_empty() {
+            break;
+        }
+        after = page.next;
+    }
+    assert_eq!(names, (0..300).map(|n| format!("l{n:03}")).collect::<Vec<_>>());
+    assert!(pages > 1);
+}
+
+#[test]
 fn a_prepared_session_is_found_by_its_key_though_its_file_has_moved_r10() {
     let mut world = World::new();
     let (write, answer) = world.commit("a", 1);
