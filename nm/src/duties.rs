@@ -260,7 +260,9 @@ impl Manager {
     /// Whether anything speaks for a handover to `server`: else its lag need not be looked at.
     fn is_wanted(&self, pair: &Pair, server: &Server) -> bool {
         let live = self.live();
-        pair.preferred == server.name || live.wishes.contains_key(&pair.id) || live.is_anyone_leaving()
+        pair.preferred == server.name
+            || live.wishes.contains_key(&pair.id)
+            || live.wants_to_leave(&pair.acting)
     }
 
     /// Whether what the server lacks can be applied in 200 ms at the last second's rate (R27).

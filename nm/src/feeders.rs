@@ -66,6 +66,15 @@ struct Sent {
     reply: Result<ApplyReply>,
 }
 
+/// What is to be sent, all read from one state.
+struct Page {
+    rows: Vec<Row>,
+    /// The watermark to tell.
+    tell: Option<u64>,
+    /// Up to where tombstones have been collected.
+    collected: u64,
+}
+
 struct Pump {
     manager: Arc<Manager>,
     member: Arc<Member>,
@@ -121,7 +130,7 @@ impl Pump {
             if Instant::now() < page_at {
                 return Ok(page_at);
             }
-            let (rows, tell) = self.page()?;
+            let Page { rows, tell, collected } = self.page()?;
             let tell_at = if hurried { self.sent } else { self.sent + TELL_PAUSE };
             if rows.is_empty() && (tell.is_none() || Instant::now() < tell_at) {
                 let retry_at = retry.map(|at| Instant::now() + at.saturating_sub(self.manager.now()));
@@ -138,6 +147,7 @@ impl Pump {
                 feed: self.line.feed,
                 rows,
                 advance: told,
+                collected,
             };
             let connection = connection.clone();
             self.pages.spawn(async move {
@@ -149,9 +159,10 @@ impl Pump {
     }
 
     /// The next rows to send, noted as sent, and the watermark to tell.
-    fn page(&self) -> Result<(Vec<Row>, Option<u64>), StoreError> {
+    fn page(&self) -> Result<Page, StoreError> {
         let view = self.manager.view()?;
         let state = State::new(&view);
+        let collected = state.collected(self.line.feed)?;
         let mut feeder = self.line.feeder();
         let mut rows: Vec<Row> = Vec::new();
         let mut bytes = 0;
@@ -180,7 +191,7 @@ impl Pump {
                 rows.push(row);
             }
         }
-        Ok((rows, feeder.to_tell()))
+        Ok(Page { rows, tell: feeder.to_tell(), collected })
     }
 
     /// Notes an answer; `false` if the page failed as a whole.

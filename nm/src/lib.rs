@@ -16,6 +16,8 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod bootstrap;
+mod collector;
+mod compare;
 mod config;
 mod duties;
 mod evidence;

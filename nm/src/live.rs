@@ -23,6 +23,8 @@ pub(crate) struct Beat {
     pub(crate) trouble: bool,
     /// Room is to be made on its disk.
     pub(crate) short: bool,
+    /// Records that it has set aside.
+    pub(crate) set_aside: u64,
     /// Why its store takes no more writes until it is started again; empty if it does.
     pub(crate) broken: String,
 }
@@ -89,8 +91,16 @@ impl Live {
         self.leaving.insert(server.to_owned(), (incarnation, how));
     }
 
-    pub(crate) fn is_anyone_leaving(&self) -> bool {
-        !self.leaving.is_empty()
+    /// A server has registered: what an earlier registration of it wanted is over.
+    pub(crate) fn registered(&mut self, server: &Server) {
+        if self.leaving.get(&server.name).is_some_and(|(incarnation, _)| *incarnation != server.incarnation) {
+            self.leaving.remove(&server.name);
+        }
+    }
+
+    /// Whether a server has asked to hand over before it stops.
+    pub(crate) fn wants_to_leave(&self, server: &str) -> bool {
+        matches!(self.leaving.get(server), Some((_, Leaving::Wants)))
     }
 
     pub(crate) fn leaving(&self, server: &Server) -> Option<Leaving> {
@@ -101,5 +111,25 @@ impl Live {
     /// Whether this leader hears the server and it has not taken its leave.
     pub(crate) fn alive(&self, server: &Server, now: Duration) -> bool {
         self.monitor.alive(server, now) && self.leaving(server) != Some(Leaving::Released)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_has_left_or_is_back_does_not_count_as_leaving_for_ever() {
+        let mut live = Live::new(Pace::FAST, Duration::ZERO, &[], &[]);
+        let start = |incarnation| Server { name: "ss1".into(), pair: 1, incarnation, ..Server::default() };
+        live.set_leaving("ss1", 1, Leaving::Wants);
+        assert!(live.wants_to_leave("ss1") && !live.wants_to_leave("ss2"));
+        live.set_leaving("ss1", 1, Leaving::Released);
+        assert!(!live.wants_to_leave("ss1"));
+        assert_eq!(live.leaving(&start(1)), Some(Leaving::Released));
+        live.registered(&start(1));
+        assert!(live.leaving(&start(1)).is_some(), "the same registration, told twice");
+        live.registered(&start(2));
+        assert!(live.leaving.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The connections to storage servers that are registered and have recovered, and what is done over them.
 
+use crate::compare::compare;
 use crate::feeders::{Line, acknowledge, pump};
 use crate::manager::Manager;
 use net::redial::Attempt;
@@ -153,6 +154,9 @@ impl Manager {
             tasks.spawn(pump(self.clone(), member.clone(), line.clone()));
         }
         tasks.spawn(acknowledge(self.clone(), member.clone()));
+        if server.compare {
+            tasks.spawn(compare(self.clone(), member.clone()));
+        }
         Kept { member, _tasks: tasks }
     }
 }

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::manager::{Manager, Parts, Settings, Tunable};
 use crate::proposer::Proposer;
 use crate::service::NameService;
-use crate::{bootstrap, duties, janitor, watch};
+use crate::{bootstrap, collector, duties, janitor, watch};
 use net::settings::{self, Reread};
 use net::{Server, folder, secret, telemetry};
 use nm_core::state::State;
@@ -79,6 +79,7 @@ pub(crate) async fn run_until(
     tasks.spawn(watch::watch(manager.clone()));
     tasks.spawn(duties::supervise(manager.clone()));
     tasks.spawn(janitor::tidy(manager.clone()));
+    tasks.spawn(collector::collect(manager.clone()));
     tracing::info!(addr = manager.settings.addr, name = manager.settings.name, "serving");
     let mut failure = None;
     serving(local);

@@ -436,6 +436,31 @@ async fn what_was_prepared_for_the_partner_and_forgotten_there_is_asked_about_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_whose_row_was_replaced_meanwhile_does_not_stay_for_ever() {
+    let bench = bench(false, false).await;
+    let copy = || bench.store().small(content(), crc64(&content())).unwrap();
+    let mut seen = janitor::Unnamed::default();
+    bench.store().keep_fetched(id(), copy()).await.unwrap();
+    *bench.others.resolved.lock().unwrap() = (false, 5);
+    janitor::drop_unnamed(&bench.node, &mut seen, Duration::from_secs(60)).await.unwrap();
+    assert!(bench.others.answered.lock().unwrap().is_empty(), "its row may be on its way");
+    for _ in 0..2 {
+        janitor::drop_unnamed(&bench.node, &mut seen, Duration::ZERO).await.unwrap();
+        assert_eq!(bench.state(), Some(State::Fetched), "a row up to the feed's end may name it");
+    }
+    bench.store().advance(0, 1, 5).await.unwrap();
+    janitor::drop_unnamed(&bench.node, &mut seen, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.state(), None);
+    // One that its row names is a version.
+    bench.store().keep_fetched(id(), copy()).await.unwrap();
+    bench.store().apply(1, vec![row(7)]).await.unwrap();
+    for _ in 0..3 {
+        janitor::drop_unnamed(&bench.node, &mut seen, Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(bench.state(), Some(State::Kept));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r28_the_new_acting_member_takes_over_what_its_partner_has_of_an_upload() {
     let bench = bench(true, true).await;
     let size = PIECE as u64 + 1000;

@@ -62,6 +62,7 @@ fn send(node: &Arc<Node>, link: &Reconnecting) {
         request.trouble = store.trouble().unwrap_or_default();
         request.short = store.is_short();
         request.broken = store.in_service().is_err();
+        request.set_aside = store.aside_count().unwrap_or_default();
     }
     // Last, because the lease counts from here (R2).
     let Some((number, incarnation)) = node.serving.sending() else { return };

@@ -4,6 +4,7 @@ use crate::node::Node;
 use crate::resolution;
 use crate::store::Held;
 use net::clock::boottime;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,9 +16,13 @@ const ROUND: Duration = Duration::from_secs(5);
 /// What the partner has said nothing of for so long is asked about, so often.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
+/// A copy that no row has named for so long is given up, if none is to come.
+const UNNAMED: Duration = Duration::from_secs(600);
+
 /// Looks until the server stops.
 pub async fn run(node: Arc<Node>) {
     let mut asked = Instant::now();
+    let mut unnamed = Unnamed::default();
     while !node.is_stopped() {
         tokio::select! {
             () = node.stopped() => return,
@@ -28,6 +33,9 @@ pub async fn run(node: Arc<Node>) {
             asked = Instant::now();
             if let Err(error) = ask_for_forgotten(&node, FORGOTTEN).await {
                 tracing::debug!(%error, "what became of passed sessions is not known yet");
+            }
+            if let Err(error) = drop_unnamed(&node, &mut unnamed, UNNAMED).await {
+                tracing::debug!(%error, "copies that no row names stay for now");
             }
         }
     }
@@ -60,6 +68,36 @@ pub(crate) async fn ask_for_forgotten(node: &Node, after: Duration) -> Result<()
         let request = resolution::request(node, node.serving.incarnation(), page);
         let reply = node.completions.resolve(&request).await?;
         resolution::follow(node, page, reply, forgotten).await?;
+    }
+    Ok(())
+}
+
+/// Copies from the partner that no row has named yet: since when they were seen, and the end of the feed as of the
+/// question, once they are old.
+pub(crate) type Unnamed = HashMap<SessionId, (Instant, Option<u64>)>;
+
+/// Gives up copies whose row was replaced before it was applied. Rows up to the end of the feed as of the question could
+/// name them; those made later name nothing that is not on the acting member.
+pub(crate) async fn drop_unnamed(node: &Node, seen: &mut Unnamed, after: Duration) -> Result<()> {
+    let store = node.store()?;
+    let fetched: Vec<SessionId> = store.fetched()?.into_iter().map(|held| held.session).collect();
+    seen.retain(|session, _| fetched.contains(session));
+    let cursor = store.cursors().pair;
+    for session in fetched {
+        let (since, mark) = *seen.entry(session).or_insert_with(|| (Instant::now(), None));
+        match mark {
+            Some(mark) if mark <= cursor => {
+                tracing::info!(%session, "a copy that no version needs is dropped");
+                store.drop_fetched(session).await?;
+            }
+            Some(_) => {}
+            None if since.elapsed() >= after => {
+                let request = resolution::request(node, node.serving.incarnation(), &[]);
+                let end = node.completions.resolve(&request).await?.pair_end;
+                seen.insert(session, (since, Some(end)));
+            }
+            None => {}
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::repair::Repairs;
 use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
-use crate::store::{State, Store};
+use crate::store::Store;
 use crate::upload::Upload;
 use ss_core::lease::Cursors;
 use std::sync::{Arc, OnceLock};
@@ -152,7 +152,7 @@ impl Node {
     pub async fn drop_undecided(&self, id: SessionId) -> Result<()> {
         let store = self.store()?;
         match store.lookup(id)? {
-            Some(held) if held.state != State::Kept => store.drop_session(id).await,
+            Some(held) if !held.state.is_decided() => store.drop_session(id).await,
             _ => Ok(()),
         }
     }

@@ -16,6 +16,8 @@ pub(crate) fn request(node: &Node, incarnation: u64, page: &[Held]) -> ResolveRe
         server: node.name().to_owned(),
         incarnation,
         sessions: page.iter().map(question).collect(),
+        // Read before it is sent: a row beyond it may name what is asked about.
+        cursor: node.disk.get().map_or(0, |store| store.cursors().pair),
     }
 }
 

@@ -91,6 +91,9 @@ fn manager(node: &Arc<Node>, name: &str, incoming: Incoming) -> Result<Answer> {
         member::LetGo::ID => run::<member::LetGo, _>(&incoming, |request| ops::let_go::run(node, request)),
         member::Probe::ID => run::<member::Probe, _>(&incoming, |request| ops::probe::run(node, request)),
         member::Bring::ID => run::<member::Bring, _>(&incoming, |request| ops::bring::run(node, request)),
+        member::Compare::ID => {
+            run::<member::Compare, _>(&incoming, |request| ops::compare::run(node, request))
+        }
         member::LookAt::ID => run::<member::LookAt, _>(&incoming, ops::look_at::run),
         other => Err(unknown(other)),
     }

@@ -31,7 +31,7 @@ pub struct Command {
     /// Which.
     #[prost(
         oneof = "Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 30"
     )]
     pub op: Option<Op>,
 }
@@ -99,6 +99,12 @@ pub enum Op {
     /// A slice of the trash goes for good.
     #[prost(message, tag = "20")]
     Purge(Purge),
+    /// Tombstones that every member has applied go (R24).
+    #[prost(message, tag = "23")]
+    Collect(Collect),
+    /// What a member held beyond the index has been set aside (R24).
+    #[prost(message, tag = "24")]
+    Compared(Compared),
     /// What a replaced disk owed is lost.
     #[prost(message, tag = "30")]
     Lose(Lose),
@@ -140,6 +146,38 @@ pub struct Purge {
     /// Room is short on a member of this pair: what is in the trash goes whatever its time. 0: nowhere.
     #[prost(uint32, tag = "2")]
     pub short_pair: u32,
+}
+
+/// Drops tombstones of a feed (R24). Refused unless the durable cursors of all members of the feed that count have
+/// passed `upto`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Collect {
+    /// Feed: 0 or the pair's number.
+    #[prost(uint32, tag = "1")]
+    pub feed: u32,
+    /// No tombstone up to here is needed any more.
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    /// The rows that are tombstones, by number; never more than `COLLECT_SLICE`.
+    #[prost(uint64, repeated, tag = "3")]
+    pub tombstones: Vec<u64>,
+}
+
+/// Ends the comparison of a member's disk with the index (R24).
+#[derive(Clone, PartialEq, Message)]
+pub struct Compared {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Records it held that the index does not list.
+    #[prost(uint64, tag = "3")]
+    pub set_aside: u64,
+    /// Some of their names.
+    #[prost(string, repeated, tag = "4")]
+    pub names: Vec<String>,
 }
 
 /// Marks versions lost that a disk owed which is gone, a slice at a time (R12).

@@ -94,6 +94,15 @@ pub const SCRUB_FINDINGS: usize = 256;
 pub const SCRUB_AHEAD: usize = 3;
 /// How long a scrub waits for foreground work before each chunk, at most: it gets on under any load.
 pub const SCRUB_YIELD: Duration = Duration::from_millis(200);
+/// Tombstones that one command collects (R24).
+pub const COLLECT_SLICE: usize = 512;
+/// A member that was declared failed so long ago is not waited for with the collection of tombstones (R24); when it
+/// returns it is compared from the start.
+pub const COLLECT_WITHOUT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Ids of records in one page of a comparison (R24).
+pub const COMPARE_PAGE: usize = 8192;
+/// Names that one event lists, at most.
+pub const NAMES_TOLD: usize = 10;
 /// A connection must have proved itself by then.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reconnecting backs off up to this between members of a cluster.
@@ -102,7 +111,7 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
 pub const ROW_BACKOFF: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
-/// How fast failures are found: all times of heartbeats and leases.
+/// How fast failures are found: all times of heartbeats and leases, and of what is done now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// A server sends a heartbeat this often.
@@ -113,22 +122,26 @@ pub struct Pace {
     pub timeout: Duration,
     /// What a holder gives up of the timeout.
     pub guard: Duration,
+    /// Tombstones are collected this often (R24).
+    pub collect: Duration,
 }
 
 impl Pace {
-    /// The default: 5 s, 5 s, 15 s, guard 1 s.
+    /// The default: 5 s, 5 s, 15 s, guard 1 s, collection every minute.
     pub const NORMAL: Pace = Pace {
         heartbeat: Duration::from_secs(5),
         check: Duration::from_secs(5),
         timeout: Duration::from_secs(15),
         guard: Duration::from_secs(1),
+        collect: Duration::from_secs(60),
     };
-    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms.
+    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms, collection every second.
     pub const FAST: Pace = Pace {
         heartbeat: Duration::from_millis(200),
         check: Duration::from_millis(200),
         timeout: Duration::from_secs(1),
         guard: Duration::from_millis(200),
+        collect: Duration::from_secs(1),
     };
 
     /// How long a lease runs from the sending of the heartbeat it answers (R2).

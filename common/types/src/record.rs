@@ -505,6 +505,10 @@ pub struct Server {
     /// Its operator said at its registration that the known disk may be gone.
     #[prost(bool, tag = "21")]
     pub may_replace: bool,
+    /// What it holds is compared with the index from the start (R24): every row is sent anew, and what the index does
+    /// not list is set aside.
+    #[prost(bool, tag = "22")]
+    pub compare: bool,
 }
 
 /// Something an operator wants to know, as `pairfs events` shows it.

@@ -16,7 +16,7 @@
 //! | 10 | steady, the acting member has recovered | alive, no lease of its own | [`Duty::Grant`] |
 //! | 11 | steady, the other holds owed versions | it acts with a lease, both connected | [`Duty::Bring`] |
 //! | 12 | a member's disk was replaced while it owed versions | | [`Duty::Lose`] |
-//! | 13 | a member is stale and has passed its marks | it is alive | [`Duty::CaughtUp`] |
+//! | 13 | a member is stale, compared, and has passed its marks | it is alive | [`Duty::CaughtUp`] |
 //! | 14 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
 //! | 15 | else | | wait |
 
@@ -242,8 +242,13 @@ fn lose(member: &Member<'_>) -> Option<Duty> {
 
 fn caught_up(member: &Member<'_>) -> Option<Duty> {
     let server = member.server;
-    (!server.fresh && !server.disk_lost && server.recovered && member.passed && member.usable())
-        .then(|| Duty::CaughtUp { server: server.name.clone(), incarnation: server.incarnation })
+    (!server.fresh
+        && !server.disk_lost
+        && !server.compare
+        && server.recovered
+        && member.passed
+        && member.usable())
+    .then(|| Duty::CaughtUp { server: server.name.clone(), incarnation: server.incarnation })
 }
 
 fn begin_handover(

@@ -106,6 +106,11 @@ pub struct OwedEntry {
     pub sha256: Vec<u8>,
 }
 
+/// The key in `Meta` of how far tombstones of a feed have been collected (R24).
+pub fn collected(feed: u32) -> Vec<u8> {
+    [b"collected-", &feed.to_be_bytes()[..]].concat()
+}
+
 /// Key of an inode.
 pub fn inode(id: u64) -> [u8; 8] {
     id.to_be_bytes()

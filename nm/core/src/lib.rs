@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod apply;
+pub mod collect;
 pub mod duty;
 pub mod feeder;
 pub mod keys;

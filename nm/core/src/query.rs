@@ -5,13 +5,14 @@ use crate::apply::idempotency_outcome;
 use crate::state::State;
 use crate::store::Store;
 use prost::Message;
+use std::collections::BTreeMap;
 use types::capability::right;
 use types::ids::InodeId;
 use types::limits::{FRAME_HEAD_MAX, LIST_PAGE};
 use types::message::manager::{ListReply, ListRequest, LocateRequest};
 use types::message::member::{Prepared, Resolution};
 use types::path::PathName;
-use types::record::Record;
+use types::record::{Record, Subject};
 use types::{Code, Error, Result};
 
 /// What a path leads to.
@@ -210,9 +211,47 @@ fn brief(mut record: Record) -> Record {
     record
 }
 
-/// What became of a prepared session (R10): asked after a fence, so the answer is final. By its request
-/// key if the result is still known, else by the name it was written to.
-pub fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
+/// Rows beyond the cursor of who asks that are searched for its sessions.
+const RESOLVE_LOOK: usize = 65_536;
+/// Rows read at once meanwhile.
+const RESOLVE_PAGE: usize = 1024;
+
+/// What became of prepared sessions (R10): asked after a fence, so the answers are final. `cursor` is how far who asks
+/// had applied the feed of `pair` *before* it asked: a session that is in the log and that no row up to there has
+/// named is named by a row beyond it, wherever its file was moved since.
+pub fn resolutions(
+    store: &dyn Store,
+    pair: u32,
+    cursor: u64,
+    prepared: &[Prepared],
+) -> Result<Vec<Resolution>> {
+    let mut found: Vec<Resolution> =
+        prepared.iter().map(|prepared| resolution(store, prepared)).collect::<Result<_>>()?;
+    let mut open: BTreeMap<Vec<u8>, &mut Resolution> = found
+        .iter_mut()
+        .filter(|found| !found.committed)
+        .map(|found| (found.session.clone(), found))
+        .collect();
+    let (state, mut after, mut looked) = (State::new(store), cursor, 0);
+    while !open.is_empty() && looked < RESOLVE_LOOK {
+        let rows = state.feed_rows(pair, after, RESOLVE_PAGE, usize::MAX)?;
+        let Some(last) = rows.last() else { break };
+        (after, looked) = (last.seq, looked + rows.len());
+        for row in &rows {
+            let Some(Subject::Record(record)) = &row.subject else { continue };
+            for version in &record.versions {
+                if let Some(found) = open.remove(&version.session) {
+                    (found.committed, found.file) = (true, record.id);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What became of a prepared session, as far as its request key tells (if the result is still known), or the name it
+/// was written to.
+fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
     let state = State::new(store);
     let by_key = match &prepared.asker {
         Some(asker) => idempotency_outcome(store, asker)?,

@@ -273,6 +273,94 @@ impl<'a> State<'a> {
         Ok((rows, bytes))
     }
 
+    /// Up to where tombstones of `feed` have been collected (R24).
+    pub fn collected(&self, feed: u32) -> Result<u64, StoreError> {
+        let bytes = self.store.get(Table::Meta, &keys::collected(feed))?;
+        Ok(bytes.and_then(|seq| seq.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// The subject of a row, if it is a record.
+    pub(crate) fn inode_at(&self, feed: u32, seq: u64) -> Result<Option<Record>, StoreError> {
+        let subject = self.store.get(Table::Feed, &keys::feed(feed, seq))?;
+        match subject.and_then(|bytes| RowSubject::decode(&bytes)) {
+            Some(RowSubject::Inode(id)) => self.inode(id),
+            _ => Ok(None),
+        }
+    }
+
+    /// The rows of `feed` after `after` and up to `upto` that are tombstones, at most `limit`, looking at `look` rows
+    /// at most; and up to where that was.
+    pub fn tombstones(
+        &self,
+        feed: u32,
+        after: u64,
+        upto: u64,
+        limit: usize,
+        look: usize,
+    ) -> Result<(Vec<u64>, u64), StoreError> {
+        let mut rows = Vec::new();
+        let to = keys::feed(feed, upto.saturating_add(1));
+        self.store.scan(
+            Table::Feed,
+            &keys::feed(feed, after.saturating_add(1)),
+            &to,
+            &mut |key, value| {
+                rows.push((keys::feed_seq(key), RowSubject::decode(value)));
+                rows.len() < look
+            },
+        )?;
+        let mut reach = if rows.len() < look { upto } else { after };
+        let (mut found, whole) = (Vec::new(), rows.len() < look);
+        for (seq, subject) in rows {
+            if let Some(RowSubject::Inode(id)) = subject
+                && self.inode(id)?.is_some_and(|record| record.is_tombstone())
+            {
+                found.push(seq);
+            }
+            if !whole || found.len() >= limit {
+                reach = seq;
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok((found, reach))
+    }
+
+    /// Ids above `after` of the records of `feed`, ascending, looking at `look` records at most; and up to which id
+    /// that is all of them.
+    pub fn ids_after(&self, feed: u32, after: u64, look: usize) -> Result<(Vec<u64>, u64), StoreError> {
+        let (mut ids, mut looked, mut reach, mut failed) = (Vec::new(), 0, u64::MAX, None);
+        let from = keys::inode(after.saturating_add(1));
+        self.store.scan(Table::Inodes, &from, &[], &mut |_, value| match decode::<Record>(value) {
+            Ok(record) => {
+                looked += 1;
+                if record.pair == feed {
+                    ids.push(record.id);
+                }
+                let full = looked >= look;
+                if full {
+                    reach = record.id;
+                }
+                !full
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        failed.map_or(Ok((ids, reach)), Err)
+    }
+
+    /// Where a record lies, for people.
+    pub fn path_of(&self, record: &Record) -> Result<String, StoreError> {
+        let mut names: Vec<String> = self.ancestors(record)?.into_iter().map(|folder| folder.name).collect();
+        // The root has no name: its place makes the leading slash.
+        names.reverse();
+        names.push(record.name.clone());
+        Ok(names.join("/"))
+    }
+
     /// What is in the trash, oldest first: when it was put there (0: to go at once) and its inode, after an entry, at
     /// most `limit`.
     pub fn trash(&self, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<(u64, u64)>, StoreError> {

@@ -12,7 +12,7 @@ use types::command::{Op, Promote, VersionRef};
 use types::limits::{LIST_PAGE, PAGE_BYTES, PAGE_ROWS};
 use types::message::manager::{ForcePromoteReply, ForcePromoteRequest};
 use types::message::member::{Survey, SurveyRequest};
-use types::record::{Pair, Record};
+use types::record::Pair;
 use types::{Code, Error, Result};
 
 /// One page of the look at what is lacking.
@@ -111,19 +111,11 @@ fn name(manager: &Manager, lacks: &[VersionRef], paths: &mut Vec<String>) -> Res
             return Ok(());
         }
         if let Some(record) = state.inode(version.inode)? {
-            let path = path(state, &record)?;
+            let path = state.path_of(&record)?;
             if paths.last() != Some(&path) {
                 paths.push(path);
             }
         }
     }
     Ok(())
-}
-
-fn path(state: State<'_>, record: &Record) -> Result<String> {
-    let mut names: Vec<String> = state.ancestors(record)?.into_iter().map(|folder| folder.name).collect();
-    // The root has no name: its place makes the leading slash.
-    names.reverse();
-    names.push(record.name.clone());
-    Ok(names.join("/"))
 }

@@ -22,6 +22,7 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         free_bytes: request.free_bytes,
         trouble: !request.trouble.is_empty(),
         short: request.short,
+        set_aside: request.set_aside,
         broken: if request.broken {
             format!("its store is out of service: {}", request.trouble)
         } else {

@@ -31,6 +31,7 @@ pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered>
     let now = manager.now();
     let mut live = manager.live();
     live.monitor.registered(&server.name, server.incarnation, now);
+    live.registered(&server);
     live.leases.restarted(server.pair, &server.name, same_boot);
     let placement = match &answer.pair {
         Some(pair) => {

@@ -21,7 +21,6 @@ pub(crate) async fn run(call: Call, request: ResolveRequest) -> Result<ResolveRe
         ));
     };
     let pair_end = state.pair(known.pair)?.map_or(0, |pair| pair.feed_end);
-    let resolutions =
-        request.sessions.iter().map(|prepared| query::resolution(&view, prepared)).collect::<Result<_>>()?;
+    let resolutions = query::resolutions(&view, known.pair, request.cursor, &request.sessions)?;
     Ok(ResolveReply { resolutions, pair_end })
 }

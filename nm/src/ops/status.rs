@@ -84,6 +84,7 @@ fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) ->
         free_bytes: beat.map_or(0, |beat| beat.free_bytes),
         fresh: server.fresh,
         incarnation: server.incarnation,
+        set_aside: beat.map_or(0, |beat| beat.set_aside),
     }
 }
 

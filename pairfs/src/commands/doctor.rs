@@ -283,6 +283,15 @@ fn look_at_pair(checks: &mut Checks, status: &StatusReply, pair: &PairStatus) {
             format!("{} of {name} only on a server that is away", plural(pair.owed_versions, "version"));
         checks.bad(State::Wrong, "pair", found, start_again(pair));
     }
+    let aside = status
+        .servers
+        .iter()
+        .filter(|server| (server.name == pair.primary || server.name == pair.backup) && server.set_aside > 0);
+    for server in aside {
+        let found =
+            format!("{} on {} that the index does not know", plural(server.set_aside, "record"), server.name);
+        checks.bad(State::Look, "pair", found, "`pairfs events` names them; they take room, nothing else");
+    }
     if pair.lost_versions > 0 {
         let found = format!("{} of {name} went with a disk", plural(pair.lost_versions, "version"));
         checks.bad(State::Wrong, "pair", found, "`pairfs fsck` names them; write them again");

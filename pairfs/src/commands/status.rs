@@ -58,6 +58,7 @@ fn to_json(status: &StatusReply) -> Value {
             "free_bytes": server.free_bytes,
             "fresh": server.fresh,
             "incarnation": server.incarnation,
+            "set_aside": server.set_aside,
         })
     });
     let pairs = status.pairs.iter().map(|pair| {

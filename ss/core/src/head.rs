@@ -72,8 +72,9 @@ fn no_such(name: &str, version: VersionNumber) -> Error {
 
 fn away(version: &Version) -> Error {
     if version.is(mark::LOST) {
-        let what = format_args!("version {} was only on a disk of {}", version.version(), version.holder);
-        return Error::new(Code::Damaged, what, "read an older version; see `pairfs history`");
+        let (number, holder) = (version.version(), &version.holder);
+        let what = format_args!("version {number} is lost: it was only on a disk of {holder} that is gone");
+        return Error::new(Code::Damaged, what, "write the file again, or read an older version");
     }
     let holder = if version.holder.is_empty() { "its partner" } else { &version.holder };
     Error::new(

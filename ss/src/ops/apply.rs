@@ -21,20 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Applies what can be applied, tells what cannot, and moves the cursor if asked to.
 pub async fn run(node: Arc<Node>, request: ApplyRequest) -> Result<ApplyReply> {
     check(&node, &request)?;
-    let feed = request.feed;
+    let (feed, collected) = (request.feed, request.collected);
     let rows = request.rows;
     // What a row keeps is not collected between the look and the row (R32).
     let _pins = pin(&node, &rows)?;
     let (ready, lacking) = if rows.is_empty() { Default::default() } else { sort(&node, rows).await? };
     let mut reply = ApplyReply::default();
     // What needs nothing does not wait for what does.
-    let (applied, brought) = tokio::join!(apply(&node, feed, ready), bring_all(&node, lacking));
+    let (applied, brought) = tokio::join!(apply(&node, feed, ready, collected), bring_all(&node, lacking));
     applied.tell(&mut reply);
     let (complete, failed) = brought;
     if !complete.is_empty() {
         crash_point("apply.fetched");
     }
-    apply(&node, feed, complete).await.tell(&mut reply);
+    apply(&node, feed, complete, collected).await.tell(&mut reply);
     reply.failed.extend(failed);
     if feed != 0 && !reply.applied.is_empty() {
         crash_point("apply.rows");
@@ -43,6 +43,9 @@ pub async fn run(node: Arc<Node>, request: ApplyRequest) -> Result<ApplyReply> {
     if request.advance > 0 {
         store.advance(request.generation, feed, request.advance).await?;
         crash_point("apply.advanced");
+    }
+    if let Err(error) = store.forget(feed, collected).await {
+        tracing::debug!(%error, "tombstones stay for now");
     }
     let cursors = store.cursors();
     reply.journal = store.journal_end();
@@ -57,25 +60,31 @@ fn pin(node: &Node, rows: &[Row]) -> Result<Vec<Pin>> {
 }
 
 fn check(node: &Node, request: &ApplyRequest) -> Result<()> {
-    if request.generation != node.serving.generation() {
+    check_registration(node, request.generation, request.incarnation)?;
+    if request.feed != 0 {
+        node.serving.check_pair(request.feed)?;
+    }
+    if request.rows.len() > PAGE_ROWS {
+        return Err(Error::bad_request(format_args!("a page of {} rows", request.rows.len())));
+    }
+    Ok(())
+}
+
+/// Refuses what is meant for another generation of the feeds or another registration.
+pub(super) fn check_registration(node: &Node, generation: u64, incarnation: u64) -> Result<()> {
+    if generation != node.serving.generation() {
         return Err(Error::new(
             Code::WrongCluster,
             "the rows are of another generation of the feeds than this server was registered in",
             "register the server again",
         ));
     }
-    if request.incarnation != node.serving.incarnation() {
+    if incarnation != node.serving.incarnation() {
         return Err(Error::new(
             Code::Unavailable,
             "the rows are meant for another registration of this server",
             "send them again to the present one",
         ));
-    }
-    if request.feed != 0 {
-        node.serving.check_pair(request.feed)?;
-    }
-    if request.rows.len() > PAGE_ROWS {
-        return Err(Error::bad_request(format_args!("a page of {} rows", request.rows.len())));
     }
     Ok(())
 }
@@ -156,7 +165,7 @@ impl Applied {
     }
 }
 
-async fn apply(node: &Arc<Node>, feed: u32, rows: Vec<Row>) -> Applied {
+async fn apply(node: &Arc<Node>, feed: u32, rows: Vec<Row>, collected: u64) -> Applied {
     let seqs = rows.iter().map(|row| row.seq).collect();
     if rows.is_empty() {
         return Applied { seqs, outcome: Ok(()) };
@@ -168,7 +177,7 @@ async fn apply(node: &Arc<Node>, feed: u32, rows: Vec<Row>) -> Applied {
         .filter_map(|version| version.session_id().ok())
         .collect();
     let outcome = match node.store() {
-        Ok(store) => store.apply(feed, rows).await.map(drop),
+        Ok(store) => store.apply_page(feed, rows, collected).await.map(drop),
         Err(error) => Err(error),
     };
     if outcome.is_ok() {

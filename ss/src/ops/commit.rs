@@ -235,7 +235,7 @@ impl Commit {
                     return Err(error);
                 }
                 // Decided already: the name manager repeats its answer, and there is nothing to wait for.
-                let decided = held.state == State::Kept;
+                let decided = held.state.is_decided();
                 if !decided {
                     // Also what is prepared: for the partner it may have been buffered only.
                     self.make_durable(None).await?;
@@ -277,7 +277,9 @@ impl Commit {
             asker: Some(self.asker.clone()),
         };
         let server = self.node.name().to_owned();
-        let request = ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared] };
+        let cursor = u64::MAX; // a row does not say whose it was
+        let request =
+            ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared], cursor };
         let reply = self.node.completions.resolve(&request).await?;
         let decided = reply.resolutions.first().is_some_and(|resolution| resolution.committed);
         if decided { Ok(()) } else { Err(not_theirs()) }

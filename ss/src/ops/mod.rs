@@ -4,6 +4,7 @@ pub mod abort;
 pub mod apply;
 pub mod bring;
 pub mod commit;
+pub mod compare;
 pub mod copy;
 pub mod get_bytes;
 pub mod get_manifest;

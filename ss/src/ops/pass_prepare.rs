@@ -1,7 +1,7 @@
 //! PassPrepare: makes what was passed on durable as prepared, so that it survives its server (R10, R18).
 
 use crate::node::Node;
-use crate::store::{Content, Pin, Prepare, State};
+use crate::store::{Content, Pin, Prepare};
 use net::clock::boottime;
 use ss_core::session::WriteSession;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
     let store = node.store()?.clone();
     let held = store.lookup(id)?;
     let held = held.filter(|held| held.manifest.sha256 == manifest.sha256);
-    if held.as_ref().is_some_and(|held| held.state == State::Kept) {
+    if held.as_ref().is_some_and(|held| held.state.is_decided()) {
         return Ok(());
     }
     let (content, _pin) = match held {

@@ -4,15 +4,15 @@
 use std::collections::HashSet;
 
 use log::{Extent, Position};
-use prost::Message;
 use redb::ReadableTable;
 use types::ids::SessionId;
-use types::record::{Manifest, Record, Row, Subject};
+use types::record::Manifest;
 use types::{Code, Error, Result};
 
 use super::change::{AdvanceRecord, Change, ChunkPlace, ContentRecord, CursorsRecord, session_of};
-use super::entry::{ChunkEntry, ContentEntry, State, extent_of, u64_at};
-use super::index::{Cursors, Tables, meta, with_number};
+use super::entry::{ChunkEntry, ContentEntry, State, extent_of};
+use super::index::{Cursors, Tables, meta};
+use super::records::{apply_row, forget, set_aside};
 use super::trouble::index_error;
 
 /// A record that stands in the journal.
@@ -56,8 +56,12 @@ pub(crate) struct Effects {
     pub contents: Vec<(SessionId, ContentEffect)>,
     /// Places in the batch of rows that were news, in order.
     pub rows: Vec<usize>,
+    /// Records that are gone from the index, in order.
+    pub records_gone: Vec<u64>,
     /// The cursors, if they changed.
     pub cursors: Option<Cursors>,
+    /// Feeds whose tombstones were forgotten, and up to where.
+    pub forgotten: Vec<(u32, u64)>,
 }
 
 /// Applies a batch; everything before `upto` is in the index then. A batch never ends between a content's
@@ -102,13 +106,15 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             Ok(Outcome::Done)
         }
         Change::Row(record) => match &record.row {
-            Some(row) => apply_row(t, effects, at, row, &record.gone),
+            Some(row) => apply_row(t, effects, at, row, record),
             None => Ok(Outcome::Row { newer: false }),
         },
         Change::Advance(record) => advance(t, effects, record),
         Change::FeedReset(record) => {
             let cursors = Cursors { generation: record.generation, ..Cursors::default() };
             set_cursors(t, effects, cursors)?;
+            set_forgotten(t, effects, 0, 0)?;
+            set_forgotten(t, effects, 1, 0)?;
             Ok(Outcome::Done)
         }
         Change::Places(_) => Ok(Outcome::Done),
@@ -134,10 +140,17 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             Ok(Outcome::Done)
         }
         Change::Cursors(record) => {
-            let CursorsRecord { generation, control, pair } = *record;
+            let CursorsRecord { generation, control, pair, .. } = *record;
             set_cursors(t, effects, Cursors { generation, control, pair })?;
+            set_forgotten(t, effects, 0, record.forgotten_control)?;
+            set_forgotten(t, effects, 1, record.forgotten_pair)?;
             Ok(Outcome::Done)
         }
+        Change::Forgotten(record) => forget(t, effects, record),
+        Change::Aside(record) => match &record.record {
+            Some(record) => set_aside(t, effects, record),
+            None => Ok(Outcome::Done),
+        },
         Change::Collected(record) => {
             for session in &record.sessions {
                 let session = session_of(session)?;
@@ -256,16 +269,18 @@ fn content(
     match present {
         Some(entry) if entry.is(manifest) => {
             if fetched {
+                // A copy that repairs a version leaves it one.
+                let state = if entry.state == State::Kept { State::Kept } else { State::Fetched };
                 put_places(t, effects, &places, here, true)?;
-                put_content(t, session, &stored(State::Kept)?)?;
-                effects.contents.push((session, ContentEffect::Stored(at, State::Kept)));
+                put_content(t, session, &stored(state)?)?;
+                effects.contents.push((session, ContentEffect::Stored(at, state)));
             } else {
                 effects.freed.extend(places.iter().filter_map(|p| extent_of(p)));
                 prepared_again(t, effects, session, entry)?;
             }
             return Ok(Outcome::Done);
         }
-        Some(ContentEntry { state: State::Prepared | State::Kept, .. }) => {
+        Some(ContentEntry { state: State::Prepared | State::Kept | State::Fetched, .. }) => {
             effects.freed.extend(places.iter().filter_map(|p| extent_of(p)));
             return Ok(Outcome::Refused(Error::new(
                 Code::KeyReused,
@@ -289,7 +304,7 @@ fn content(
         put_places(t, effects, &places, here, fetched)?;
         refer(t, session, manifest)?;
     }
-    let state = if fetched { State::Kept } else { State::Prepared };
+    let state = if fetched { State::Fetched } else { State::Prepared };
     put_content(t, session, &stored(state)?)?;
     effects.contents.push((session, ContentEffect::Stored(at, state)));
     Ok(Outcome::Done)
@@ -303,7 +318,7 @@ fn prepared_again(
     entry: ContentEntry,
 ) -> Result<()> {
     match entry.state {
-        State::Kept | State::Prepared => Ok(()),
+        State::Kept | State::Fetched | State::Prepared => Ok(()),
         State::Open | State::Loose => set_state(t, effects, session, entry, State::Prepared),
     }
 }
@@ -387,83 +402,14 @@ fn remove_content(t: &mut Tables<'_>, effects: &mut Effects, session: SessionId)
     release(t, effects, &digests.unwrap_or_default())
 }
 
-fn apply_row(
-    t: &mut Tables<'_>,
-    effects: &mut Effects,
-    at: usize,
-    row: &Row,
-    gone: &[Vec<u8>],
-) -> Result<Outcome> {
-    let newer = match &row.subject {
-        Some(Subject::Record(record)) => apply_record(t, effects, row.seq, record, gone)?,
-        Some(Subject::User(user)) => {
-            let known = t.users.get(user.name.as_str()).map_err(index_error)?.map(|v| number_of(v.value()));
-            let newer = known.is_none_or(|seq| seq < row.seq);
-            if newer {
-                t.users.insert(user.name.as_str(), &with_number(row.seq, user)[..]).map_err(index_error)?;
-            }
-            newer
-        }
-        Some(Subject::Pair(pair)) => {
-            let known = t.pairs.get(pair.id).map_err(index_error)?.map(|v| number_of(v.value()));
-            let newer = known.is_none_or(|seq| seq < row.seq);
-            if newer {
-                t.pairs.insert(pair.id, &with_number(row.seq, pair)[..]).map_err(index_error)?;
-            }
-            newer
-        }
-        None => false,
-    };
-    if newer {
-        effects.rows.push(at);
-    }
-    Ok(Outcome::Row { newer })
+pub(super) fn set_forgotten(t: &mut Tables<'_>, effects: &mut Effects, feed: u32, upto: u64) -> Result<()> {
+    t.meta.insert(meta::forgotten(feed), upto).map_err(index_error)?;
+    effects.forgotten.push((feed, upto));
+    Ok(())
 }
 
-fn number_of(bytes: &[u8]) -> u64 {
-    if bytes.len() < 8 { 0 } else { u64_at(bytes, 0) }
-}
-
-fn apply_record(
-    t: &mut Tables<'_>,
-    effects: &mut Effects,
-    seq: u64,
-    record: &Record,
-    gone: &[Vec<u8>],
-) -> Result<bool> {
-    let old = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
-    let old = old.transpose().map_err(index_error)?.unwrap_or_default();
-    if old.id != 0 && old.seq >= seq {
-        return Ok(false);
-    }
-    let before: HashSet<&[u8]> = old.versions.iter().map(|v| &v.session[..]).collect();
-    for version in &record.versions {
-        let Ok(session) = version.session_id() else { continue };
-        let was_pending = t.pending.get(&session.0).map_err(index_error)?.is_some();
-        if (was_pending || !before.contains(&session.0[..]))
-            && let Some(entry) = get_content(t, session)?
-            && entry.state != State::Kept
-        {
-            set_state(t, effects, session, entry, State::Kept)?;
-        }
-    }
-    let after: HashSet<&[u8]> = record.versions.iter().map(|v| &v.session[..]).collect();
-    let gone = gone.iter().map(|session| &session[..]);
-    let gone: HashSet<&[u8]> = before.iter().copied().chain(gone).filter(|s| !after.contains(s)).collect();
-    for session in gone {
-        if let Ok(session) = SessionId::from_slice(session)
-            && let Some(entry) = get_content(t, session)?
-            && entry.state == State::Kept
-        {
-            set_state(t, effects, session, entry, State::Loose)?;
-        }
-    }
-    let encoded = record.encode_to_vec();
-    t.live += record_cost(encoded.len());
-    if let Some(before) = t.records.insert(record.id, &encoded[..]).map_err(index_error)? {
-        t.live -= record_cost(before.value().len());
-    }
-    Ok(true)
+pub(super) fn get_number(t: &Tables<'_>, key: &str) -> Result<u64> {
+    Ok(t.meta.get(key).map_err(index_error)?.map_or(0, |v| v.value()))
 }
 
 fn advance(t: &mut Tables<'_>, effects: &mut Effects, record: &AdvanceRecord) -> Result<Outcome> {
@@ -484,8 +430,11 @@ fn advance(t: &mut Tables<'_>, effects: &mut Effects, record: &AdvanceRecord) ->
 }
 
 fn get_cursors(t: &Tables<'_>) -> Result<Cursors> {
-    let get = |key| Ok::<_, Error>(t.meta.get(key).map_err(index_error)?.map_or(0, |v| v.value()));
-    Ok(Cursors { generation: get(meta::GENERATION)?, control: get(meta::CONTROL)?, pair: get(meta::PAIR)? })
+    Ok(Cursors {
+        generation: get_number(t, meta::GENERATION)?,
+        control: get_number(t, meta::CONTROL)?,
+        pair: get_number(t, meta::PAIR)?,
+    })
 }
 
 fn set_cursors(t: &mut Tables<'_>, effects: &mut Effects, cursors: Cursors) -> Result<()> {
@@ -501,7 +450,7 @@ fn set_cursors(t: &mut Tables<'_>, effects: &mut Effects, cursors: Cursors) -> R
     Ok(())
 }
 
-fn get_content(t: &Tables<'_>, session: SessionId) -> Result<Option<ContentEntry>> {
+pub(super) fn get_content(t: &Tables<'_>, session: SessionId) -> Result<Option<ContentEntry>> {
     let found = t.contents.get(&session.0).map_err(index_error)?;
     found.map(|v| ContentEntry::decode(v.value())).transpose()
 }
@@ -517,7 +466,9 @@ fn put_content(t: &mut Tables<'_>, session: SessionId, entry: &ContentEntry) -> 
     let before = before.map(|v| ContentEntry::decode(v.value())).transpose()?;
     t.live += record_cost(entry.payload as usize) - before.map_or(0, |b| record_cost(b.payload as usize));
     match entry.state {
-        State::Prepared | State::Open => t.pending.insert(&session.0, ()).map_err(index_error)?.map(|_| ()),
+        State::Prepared | State::Open | State::Fetched => {
+            t.pending.insert(&session.0, ()).map_err(index_error)?.map(|_| ())
+        }
         State::Kept | State::Loose => t.pending.remove(&session.0).map_err(index_error)?.map(|_| ()),
     };
     match entry.state {
@@ -527,7 +478,7 @@ fn put_content(t: &mut Tables<'_>, session: SessionId, entry: &ContentEntry) -> 
     Ok(())
 }
 
-fn set_state(
+pub(super) fn set_state(
     t: &mut Tables<'_>,
     effects: &mut Effects,
     session: SessionId,
@@ -541,7 +492,7 @@ fn set_state(
 }
 
 /// Bytes of the journal that a record with such a payload takes, about.
-fn record_cost(payload: usize) -> i64 {
+pub(super) fn record_cost(payload: usize) -> i64 {
     const HEAD: i64 = 40;
     HEAD + payload as i64
 }

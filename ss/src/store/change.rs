@@ -18,13 +18,15 @@
 //! | 11 | Chunks | [`PlacesRecord`] without session: where these chunks are now | the chunk without another place |
 //! | 12 | Cursors | [`CursorsRecord`] | |
 //! | 30 | Repaired | [`PlacesRecord`] without session: good copies of these chunks | the chunk without a place |
+//! | 40 | Forgotten | [`ForgottenRecord`] | |
+//! | 41 | Aside | [`AsideRecord`] | |
 
 use bytes::Bytes;
 use prost::Message;
 use types::command::Asker;
 use types::ids::SessionId;
 use types::message::store::Target;
-use types::record::{Manifest, Row};
+use types::record::{Manifest, Record, Row};
 use types::{Code, Error, Result};
 
 /// Kinds of records in the journal. The numbers are on disk.
@@ -55,6 +57,10 @@ pub(crate) mod kind {
     pub const CURSORS: u8 = 12;
     /// Good copies of chunks whose bytes did not check any more.
     pub const REPAIRED: u8 = 30;
+    /// Tombstones that were collected are gone.
+    pub const FORGOTTEN: u8 = 40;
+    /// A record that the index does not list is set aside.
+    pub const ASIDE: u8 = 41;
 }
 
 /// Where a chunk of an upload lies.
@@ -134,6 +140,28 @@ pub(crate) struct RowRecord {
     /// have left the journal when this one is replayed.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub gone: Vec<Vec<u8>>,
+    /// Up to where tombstones of the feed had been collected where the row was read (R24).
+    #[prost(uint64, tag = "4")]
+    pub collected: u64,
+}
+
+/// Head of Forgotten: tombstones of a feed with a number up to `upto` are gone.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ForgottenRecord {
+    /// The feed: 0 for control, else the pair's.
+    #[prost(uint32, tag = "1")]
+    pub feed: u32,
+    /// Number of the last row.
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+}
+
+/// Head of Aside: a record that the name manager does not list. Its contents stay, nobody finds them by it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AsideRecord {
+    /// The record as it stood.
+    #[prost(message, optional, tag = "1")]
+    pub record: Option<Record>,
 }
 
 /// Head of Collected.
@@ -170,6 +198,12 @@ pub(crate) struct CursorsRecord {
     /// Cursor in the pair's feed.
     #[prost(uint64, tag = "3")]
     pub pair: u64,
+    /// Up to where tombstones of the control feed are forgotten.
+    #[prost(uint64, tag = "4")]
+    pub forgotten_control: u64,
+    /// The same of the pair's feed.
+    #[prost(uint64, tag = "5")]
+    pub forgotten_pair: u64,
 }
 
 /// Head of Places: chunks of a content with more than one record takes.
@@ -200,6 +234,8 @@ pub(crate) enum Change {
     Chunks { record: PlacesRecord, tail: Bytes },
     Cursors(CursorsRecord),
     Repaired { record: PlacesRecord, tail: Bytes },
+    Forgotten(ForgottenRecord),
+    Aside(AsideRecord),
 }
 
 /// Length of the head's length.
@@ -222,6 +258,8 @@ impl Change {
             Change::Chunks { .. } => kind::CHUNKS,
             Change::Cursors(_) => kind::CURSORS,
             Change::Repaired { .. } => kind::REPAIRED,
+            Change::Forgotten(_) => kind::FORGOTTEN,
+            Change::Aside(_) => kind::ASIDE,
         }
     }
 
@@ -242,6 +280,8 @@ impl Change {
             }
             Change::Collected(record) => put(out, record),
             Change::Cursors(record) => put(out, record),
+            Change::Forgotten(record) => put(out, record),
+            Change::Aside(record) => put(out, record),
         }
     }
 
@@ -266,7 +306,7 @@ impl Change {
             }
             Change::Places(record) => record.places.len() * PLACE,
             Change::Repaired { record, tail } => tail.len() + record.places.len() * PLACE,
-            Change::Row(_) => 1024,
+            Change::Row(_) | Change::Aside(_) => 1024,
             _ => 0,
         }
     }
@@ -303,6 +343,8 @@ impl Change {
             kind::CHUNKS => read(head).map(|record| Change::Chunks { record, tail }),
             kind::CURSORS => read(head).map(Change::Cursors),
             kind::REPAIRED => read(head).map(|record| Change::Repaired { record, tail }),
+            kind::FORGOTTEN => read(head).map(Change::Forgotten),
+            kind::ASIDE => read(head).map(Change::Aside),
             _ => return Err(bad("is of a kind that this version does not know")),
         };
         change.map_err(|_| bad("does not decode"))

@@ -106,8 +106,13 @@ impl Committing {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let owner = |error: Error| LogError::Owner(error.to_string());
-                let stored = self.shared.stored_record(record.id).map_err(owner)?;
-                unknown.insert(stored.map_or((0, Vec::new()), |stored| (stored.seq, sessions(&stored))))
+                unknown.insert(match self.shared.stored_record(record.id).map_err(owner)? {
+                    Some(stored) => (stored.seq, sessions(&stored)),
+                    None => {
+                        let aside = self.shared.index.aside(record.id).map_err(owner)?;
+                        (0, aside.as_ref().map_or(Vec::new(), sessions))
+                    }
+                })
             }
         };
         if known.0 < row.seq {

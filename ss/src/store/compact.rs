@@ -18,7 +18,9 @@ use types::{Error, Result};
 
 use super::PLACES_PER_RECORD;
 use super::apply::digest_of;
-use super::change::{Change, ChunkPlace, ContentRecord, CursorsRecord, PlacesRecord, RowRecord, session_of};
+use super::change::{
+    AsideRecord, Change, ChunkPlace, ContentRecord, CursorsRecord, PlacesRecord, RowRecord, session_of,
+};
 use super::commit::Committing;
 use super::entry::{ChunkEntry, ContentEntry, Location, extent_of};
 use super::trouble::log_error;
@@ -143,7 +145,19 @@ impl Committing {
             Change::Row(RowRecord { feed, row: Some(row), .. }) => {
                 if self.is_newest(&row)? {
                     // What it ended has ended.
-                    out.changes.push(Change::Row(RowRecord { feed, row: Some(row), gone: Vec::new() }));
+                    let collected = u64::MAX; // it is in the index
+                    out.changes.push(Change::Row(RowRecord {
+                        feed,
+                        row: Some(row),
+                        gone: Vec::new(),
+                        collected,
+                    }));
+                }
+                Ok(())
+            }
+            Change::Aside(AsideRecord { record: Some(record) }) => {
+                if self.shared.index.aside(record.id)?.is_some_and(|aside| aside.seq == record.seq) {
+                    out.changes.push(Change::Aside(AsideRecord { record: Some(record) }));
                 }
                 Ok(())
             }
@@ -154,7 +168,9 @@ impl Committing {
             | Change::Collected(_)
             | Change::Advance(_)
             | Change::FeedReset(_)
-            | Change::Cursors(_) => Ok(()),
+            | Change::Cursors(_)
+            | Change::Forgotten(_)
+            | Change::Aside(_) => Ok(()),
         }
     }
 
@@ -250,8 +266,13 @@ impl Committing {
     /// Ends a pass: what was restated becomes durable, in the journal and in the index, then the segment goes.
     fn give_segment_back(&mut self, log: &mut Log, pass: Pass) -> Result<()> {
         let cursors = self.shared.index.cursors()?;
-        let record =
-            CursorsRecord { generation: cursors.generation, control: cursors.control, pair: cursors.pair };
+        let record = CursorsRecord {
+            generation: cursors.generation,
+            control: cursors.control,
+            pair: cursors.pair,
+            forgotten_control: self.shared.index.forgotten(0)?,
+            forgotten_pair: self.shared.index.forgotten(1)?,
+        };
         self.record(log, vec![Change::Cursors(record)])?;
         crash_point("compact.copied");
         self.settle(log)?;

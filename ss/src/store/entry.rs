@@ -16,16 +16,24 @@ pub enum State {
     Prepared = 1,
     /// The log has not taken it; its client may commit it again.
     Open = 2,
-    /// A version of a record, or copied from the partner to become one.
+    /// A version of a record.
     Kept = 3,
     /// Was a version that no record names any more; its bytes wait to be collected.
     Loose = 4,
+    /// Copied from the partner for a version that the log has; the row that names it is to come.
+    Fetched = 5,
 }
 
 impl State {
     /// The state of this number.
     pub(super) fn from_byte(byte: u8) -> Option<State> {
-        [State::Prepared, State::Open, State::Kept, State::Loose].into_iter().find(|s| *s as u8 == byte)
+        let all = [State::Prepared, State::Open, State::Kept, State::Loose, State::Fetched];
+        all.into_iter().find(|s| *s as u8 == byte)
+    }
+
+    /// Whether the log has it as a version.
+    pub fn is_decided(self) -> bool {
+        matches!(self, State::Kept | State::Fetched)
     }
 }
 

@@ -13,8 +13,8 @@ use std::path::Path;
 use log::{Extent, Position};
 use prost::Message;
 use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, Table,
-    TableDefinition, WriteTransaction,
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend, Table, TableDefinition, WriteTransaction,
 };
 use types::ids::SessionId;
 use types::record::{Pair, Record, User};
@@ -45,8 +45,13 @@ const USERS: TableDefinition<'static, &'static str, Value> = TableDefinition::ne
 /// Number → sequence number (8 bytes) and [`Pair`].
 const PAIRS: TableDefinition<'static, u32, Value> = TableDefinition::new("pairs");
 
+/// (Feed, number) of each tombstone → inode.
+const TOMBSTONES: TableDefinition<'static, (u32, u64), u64> = TableDefinition::new("tombstones");
+/// Inode → [`Record`] that the name manager does not list (R24).
+const ASIDE: TableDefinition<'static, u64, Value> = TableDefinition::new("aside");
+
 /// What stands under `format`.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// Keys of the table `meta`.
 pub(super) mod meta {
@@ -56,6 +61,13 @@ pub(super) mod meta {
     pub const CONTROL: &str = "control";
     pub const PAIR: &str = "pair";
     pub const LIVE: &str = "live";
+    pub const FORGOTTEN_CONTROL: &str = "forgotten-control";
+    pub const FORGOTTEN_PAIR: &str = "forgotten-pair";
+
+    /// Where it stands how far tombstones of a feed are forgotten.
+    pub fn forgotten(feed: u32) -> &'static str {
+        if feed == 0 { FORGOTTEN_CONTROL } else { FORGOTTEN_PAIR }
+    }
 }
 
 /// How far a store has applied its feeds.
@@ -85,6 +97,8 @@ pub(crate) struct Tables<'t> {
     pub records: Table<'t, u64, Value>,
     pub users: Table<'t, &'static str, Value>,
     pub pairs: Table<'t, u32, Value>,
+    pub tombstones: Table<'t, (u32, u64), u64>,
+    pub aside: Table<'t, u64, Value>,
     /// By how much the bytes of the journal that are needed change.
     pub live: i64,
 }
@@ -101,6 +115,8 @@ impl<'t> Tables<'t> {
             records: txn.open_table(RECORDS)?,
             users: txn.open_table(USERS)?,
             pairs: txn.open_table(PAIRS)?,
+            tombstones: txn.open_table(TOMBSTONES)?,
+            aside: txn.open_table(ASIDE)?,
             live: 0,
         })
     }
@@ -314,6 +330,33 @@ impl Index {
             Ok((row.0.value(), Record::decode(row.1.value()).map_err(index_error)?))
         })
         .collect()
+    }
+
+    /// Up to where tombstones of a feed are forgotten.
+    pub fn forgotten(&self, feed: u32) -> Result<u64> {
+        Ok(self.meta(meta::forgotten(feed))?.unwrap_or_default())
+    }
+
+    /// Numbers of the first tombstones of a feed up to `upto`, in order.
+    pub fn tombstones(&self, feed: u32, upto: u64, limit: usize) -> Result<Vec<u64>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(TOMBSTONES).map_err(index_error)?;
+        let rows = table.range((feed, 0)..=(feed, upto)).map_err(index_error)?.take(limit);
+        rows.map(|row| Ok(row.map_err(index_error)?.0.value().1)).collect()
+    }
+
+    /// A record that is set aside.
+    pub fn aside(&self, inode: u64) -> Result<Option<Record>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(ASIDE).map_err(index_error)?;
+        let found = table.get(inode).map_err(index_error)?;
+        found.map(|v| Record::decode(v.value()).map_err(index_error)).transpose()
+    }
+
+    /// How many records are set aside.
+    pub fn aside_count(&self) -> Result<u64> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        txn.open_table(ASIDE).map_err(index_error)?.len().map_err(index_error)
     }
 
     /// A user and the number of the row that told of it.

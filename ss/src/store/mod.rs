@@ -18,12 +18,14 @@ mod index;
 mod open;
 mod pins;
 mod read;
+mod records;
 mod scrub;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod tidy;
 mod trouble;
+mod upkeep;
 mod writer;
 
 use std::path::Path;
@@ -47,6 +49,7 @@ pub use entry::State;
 pub use index::Cursors;
 pub use log::Position as JournalPosition;
 pub use pins::Pin;
+pub use upkeep::Listed;
 pub use writer::ContentWriter;
 
 use apply::Outcome;
@@ -258,18 +261,29 @@ impl Store {
         self.change(vec![change], None, false).await.and_then(done).map(|_| ())
     }
 
-    /// Applies rows of a feed and answers when they are durable, one answer for each. A row that is not newer
-    /// than what is here does nothing. Prepared contents that a row names become versions.
+    /// Applies rows of a feed that are as the index has them now; see [`apply_page`](Self::apply_page).
     ///
     /// # Errors
-    /// `DiskFull`: some may be applied, none is acknowledged. `Io`, outcome unknown: out of service.
+    /// Those of [`apply_page`](Self::apply_page).
     pub async fn apply(&self, feed: u32, rows: Vec<Row>) -> Result<Vec<Applied>> {
+        self.apply_page(feed, rows, u64::MAX).await
+    }
+
+    /// Applies rows of a feed and answers when they are durable, one answer for each. A row that is not newer
+    /// than what is here does nothing. Prepared contents that a row names become versions. `collected`: up to where
+    /// tombstones of the feed had been collected where the rows were read (R24).
+    ///
+    /// # Errors
+    /// `Changed`: a row was read before tombstones were collected that are forgotten here; it is to be read again.
+    /// `DiskFull`: some may be applied, none is acknowledged. `Io`, outcome unknown: out of service.
+    pub async fn apply_page(&self, feed: u32, rows: Vec<Row>, collected: u64) -> Result<Vec<Applied>> {
         let mut applied: Vec<Applied> = rows.iter().map(|r| Applied { seq: r.seq, newer: false }).collect();
         let (mut changes, mut places) = (Vec::new(), Vec::new());
         for (place, row) in rows.into_iter().enumerate() {
             // What is known already costs no record. It is looked at again where it counts, in order.
             if self.is_news(&row)? {
-                changes.push(Change::Row(RowRecord { feed, row: Some(row), gone: Vec::new() }));
+                let gone = Vec::new();
+                changes.push(Change::Row(RowRecord { feed, row: Some(row), gone, collected }));
                 places.push(place);
             }
         }

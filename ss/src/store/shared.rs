@@ -31,6 +31,10 @@ pub(crate) struct Shared {
     /// Everything in the journal before this is durable.
     pub journal_end: AtomicU64,
     pub journal_bytes: AtomicU64,
+    /// Up to where tombstones are forgotten: of the control feed, of the pair's.
+    forgotten: [AtomicU64; 2],
+    /// Up to where there is no tombstone to forget, in the same order.
+    looked: [AtomicU64; 2],
     /// Held for reading from the look into the index until the bytes are read; for writing before room is
     /// given back.
     pub reading: RwLock<()>,
@@ -57,6 +61,7 @@ impl Shared {
         config: StoreConfig,
     ) -> Result<Shared> {
         let cursors = index.cursors()?;
+        let forgotten = [AtomicU64::new(index.forgotten(0)?), AtomicU64::new(index.forgotten(1)?)];
         let bytes = config.cache_bytes;
         Ok(Shared {
             disk,
@@ -67,6 +72,8 @@ impl Shared {
             cursors: Mutex::new(cursors),
             journal_end: AtomicU64::new(0),
             journal_bytes: AtomicU64::new(0),
+            forgotten,
+            looked: Default::default(),
             reading: RwLock::new(()),
             pins: Arc::default(),
             records: Cache::new(bytes / 4),
@@ -76,6 +83,16 @@ impl Shared {
             overlay: RwLock::default(),
             config,
         })
+    }
+
+    /// Up to where tombstones of a feed are forgotten.
+    pub fn forgotten(&self, feed: u32) -> &AtomicU64 {
+        &self.forgotten[usize::from(feed != 0)]
+    }
+
+    /// Up to where it is known that a feed has no tombstone to forget.
+    pub fn looked(&self, feed: u32) -> &AtomicU64 {
+        &self.looked[usize::from(feed != 0)]
     }
 
     /// A content, from the cache if it is there.
@@ -180,7 +197,12 @@ impl Shared {
             return Ok(());
         }
         // Under the lock: a row that comes meanwhile waits to remove what is installed here.
-        if self.stored_record(record.id)?.is_none_or(|stored| stored.seq < record.seq) {
+        // One that is no longer stored was removed, if its number is that old.
+        let news = match self.stored_record(record.id)? {
+            Some(stored) => stored.seq < record.seq,
+            None => record.seq > self.forgotten(record.pair).load(Ordering::Acquire),
+        };
+        if news {
             overlay.insert(record.id, Arc::new(record));
         }
         Ok(())
@@ -228,8 +250,17 @@ impl Shared {
                 None => {}
             }
         }
+        for id in &effects.records_gone {
+            // It may have another row in the same batch.
+            if matches!(self.index.record(*id), Ok(None)) {
+                self.records.put(*id, None, 64);
+            }
+        }
         if let Some(cursors) = effects.cursors {
             *lock(&self.cursors) = cursors;
+        }
+        for (feed, upto) in &effects.forgotten {
+            self.forgotten(*feed).store(*upto, Ordering::Release);
         }
     }
 

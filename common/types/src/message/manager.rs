@@ -224,6 +224,9 @@ pub struct ServerStatus {
     /// Registration.
     #[prost(uint64, tag = "9")]
     pub incarnation: u64,
+    /// Records that it has set aside, because the index did not list them (R24).
+    #[prost(uint64, tag = "20")]
+    pub set_aside: u64,
 }
 
 /// A pair in [`StatusReply`].

@@ -34,6 +34,8 @@ methods! {
     Bring = 305: BringRequest => BringReply;
     /// nm → ss: does your partner's port refuse you, too (R5)?
     LookAt = 306: LookAtRequest => LookAtReply;
+    /// nm → ss: set aside what you hold in this range and I do not list (R24).
+    Compare = 335: CompareRequest => CompareReply;
 }
 
 /// Push to storage servers on their heartbeat connection: a grant for the newest heartbeat
@@ -99,6 +101,9 @@ pub struct HeartbeatRequest {
     /// Its store takes no more writes, ever, until it is started again (R31).
     #[prost(bool, tag = "9")]
     pub broken: bool,
+    /// Records that are set aside, because the index did not list them (R24).
+    #[prost(uint64, tag = "20")]
+    pub set_aside: u64,
 }
 
 /// A lease, or that there is none, as answer to a heartbeat or as push.
@@ -176,6 +181,9 @@ pub struct ResolveRequest {
     /// The sessions.
     #[prost(message, repeated, tag = "3")]
     pub sessions: Vec<Prepared>,
+    /// Its cursor in its pair's feed, read before it asked: what no row beyond it names is not in the log.
+    #[prost(uint64, tag = "4")]
+    pub cursor: u64,
 }
 
 /// What became of one session.
@@ -232,6 +240,47 @@ pub struct ApplyRequest {
     /// Everything up to here has been acknowledged or merged away: the cursor (R21); 0: no news.
     #[prost(uint64, tag = "5")]
     pub advance: u64,
+    /// In the state that the rows were read from, tombstones up to here had been collected (R24): they may be
+    /// forgotten.
+    #[prost(uint64, tag = "6")]
+    pub collected: u64,
+}
+
+/// Request of [`Compare`]: what the name manager has in a range of ids.
+#[derive(Clone, PartialEq, Message)]
+pub struct CompareRequest {
+    /// Generation of the feeds.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Registration it is meant for.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Only records of this feed: 0 or the pair's number.
+    #[prost(uint32, tag = "3")]
+    pub feed: u32,
+    /// Only ids above this one.
+    #[prost(uint64, tag = "4")]
+    pub after: u64,
+    /// Only ids up to this one.
+    #[prost(uint64, tag = "5")]
+    pub upto: u64,
+    /// All that there are, ascending.
+    #[prost(uint64, repeated, tag = "6")]
+    pub ids: Vec<u64>,
+    /// The feed's end as of the list: a record with a higher number is newer than the list.
+    #[prost(uint64, tag = "7")]
+    pub end: u64,
+}
+
+/// Answer to [`Compare`].
+#[derive(Clone, PartialEq, Message)]
+pub struct CompareReply {
+    /// Records that were set aside.
+    #[prost(uint64, tag = "1")]
+    pub set_aside: u64,
+    /// Names of some of them.
+    #[prost(string, repeated, tag = "2")]
+    pub names: Vec<String>,
 }
 
 /// A row that could not be applied now.

@@ -26,11 +26,13 @@ pub(super) fn owe(context: &mut Context<'_>, command: &Owe) -> Result<Answer, St
     for (inode, held) in by_file(&command.holds) {
         settle(context, inode, &sessions(&held))?;
     }
-    let (mut owed, mut lost) = (0, 0);
+    let (mut owed, mut lost, mut paths) = (0, 0, Vec::new());
     for (inode, lacked) in by_file(&command.lacks) {
         // What it should have held for the pair, and has not, nobody has.
         let (own, others) = split_by_holder(context, pair.id, inode, &lacked, &pair.acting)?;
-        lost += mark_lost(context, inode, &own)?;
+        let marked = mark_lost(context, inode, &own)?;
+        lost += marked;
+        note_path(context, inode, marked, &mut paths)?;
         owed += mark_owed(context, inode, &others, &holder)?;
     }
     if lost > 0 {
@@ -39,7 +41,7 @@ pub(super) fn owe(context: &mut Context<'_>, command: &Owe) -> Result<Answer, St
             "lost",
             &pair.acting,
             &pair,
-            "the server that owed them has them no more",
+            format!("the server that owed them has them no more: {}", list(&paths)),
             &[("versions", lost)],
         ))?;
     }
@@ -229,10 +231,12 @@ pub(super) fn lose(context: &mut Context<'_>, command: &Lose) -> Result<Answer, 
     let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
     if server.disk_lost {
         let files = context.state().owed_of(server.pair, &server.name, LOSE_SLICE)?;
-        let mut lost = 0;
+        let (mut lost, mut paths) = (0, Vec::new());
         for (inode, versions) in &files {
             let versions: Vec<&VersionRef> = versions.iter().collect();
-            lost += mark_lost(context, *inode, &versions)?;
+            let marked = mark_lost(context, *inode, &versions)?;
+            lost += marked;
+            note_path(context, *inode, marked, &mut paths)?;
         }
         if lost > 0 {
             let pair = context.pair(server.pair)?.clone();
@@ -240,7 +244,7 @@ pub(super) fn lose(context: &mut Context<'_>, command: &Lose) -> Result<Answer, 
                 "lost",
                 &server.name,
                 &pair,
-                "the disk that held them was replaced",
+                format!("the disk that held them was replaced: {}", list(&paths)),
                 &[("versions", lost)],
             ))?;
         }
@@ -250,6 +254,23 @@ pub(super) fn lose(context: &mut Context<'_>, command: &Lose) -> Result<Answer, 
     }
     let server = context.server(&command.server)?.clone();
     Ok(Answer { server: Some(server), rows: context.rows(), ..Answer::default() })
+}
+
+/// Notes where a file lies of which versions were lost.
+fn note_path(context: &mut Context<'_>, inode: u64, lost: u64, paths: &mut Vec<String>) -> Result<(), Stop> {
+    if lost > 0
+        && let Some(record) = context.state().inode(inode)?
+    {
+        // What lies in the trash has no path any more.
+        let name =
+            if record.trashed.is_some() { record.name.clone() } else { context.state().path_of(&record)? };
+        paths.push(name);
+    }
+    Ok(())
+}
+
+fn list(paths: &[String]) -> String {
+    super::names(paths.iter().map(String::as_str), paths.len() as u64)
 }
 
 /// Marks owed versions of a file lost; gives how many were owed.

@@ -163,6 +163,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// All servers as they are now.
+    pub(super) fn servers(&mut self) -> Result<Vec<Server>, Stop> {
+        let mut servers: BTreeMap<String, Server> =
+            self.state().servers()?.into_iter().map(|server| (server.name.clone(), server)).collect();
+        servers.extend(self.servers.iter().map(|(name, server)| (name.clone(), server.clone())));
+        Ok(servers.into_values().collect())
+    }
+
     pub(super) fn put_server(&mut self, server: Server) {
         self.servers.insert(server.name.clone(), server);
     }

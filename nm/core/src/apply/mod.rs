@@ -5,6 +5,7 @@
 
 mod adopt;
 mod cluster;
+mod collect;
 mod context;
 mod entries;
 mod idempotency;
@@ -19,6 +20,7 @@ use crate::store::{StoreError, StoreMut};
 use context::{Context, Stop};
 pub(crate) use idempotency::outcome as idempotency_outcome;
 use types::command::{Answer, Answers, BATCH_FORMAT, Batch, Op};
+use types::limits::NAMES_TOLD;
 use types::{Code, Error};
 
 /// Applies log entry `index` to `store`; answers each command in order.
@@ -46,6 +48,14 @@ pub fn apply(store: &mut dyn StoreMut, index: u64, batch: &Batch) -> Result<Answ
     Ok(Answers { answers })
 }
 
+/// A list of `count` names for an event, of which some are given.
+fn names<'n>(given: impl Iterator<Item = &'n str>, count: u64) -> String {
+    let given: Vec<String> = given.take(NAMES_TOLD).map(|name| format!("'{name}'")).collect();
+    let more = count.saturating_sub(given.len() as u64);
+    let list = given.join(", ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
 fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
     match op {
         Some(Op::Bootstrap(command)) => cluster::bootstrap(context, command),
@@ -64,6 +74,8 @@ fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
         Some(Op::Adopt(command)) => adopt::adopt(context, command),
         Some(Op::Purge(command)) => purge::purge(context, command),
         Some(Op::Lose(command)) => adopt::lose(context, command),
+        Some(Op::Collect(command)) => collect::collect(context, command),
+        Some(Op::Compared(command)) => collect::compared(context, command),
         Some(Op::WriteComplete(command)) => write::write_complete(context, command),
         Some(Op::OpenUpload(command)) => write::open_upload(context, command),
         Some(Op::Make(command)) => entries::make(context, command),

@@ -120,6 +120,7 @@ fn returning(
             server.pair_cursor = 0;
             server.journal = 0;
             server.fresh = false;
+            server.compare = true;
         }
     }
     Ok(server)
@@ -134,28 +135,30 @@ fn accept_unknown_disk(
     command: &Register,
 ) -> Result<bool, Stop> {
     let name = &server.name;
+    if pair.acting == *name {
+        // Its content is not here. Somebody else must act, or an operator must accept the loss; no flag of its own helps.
+        return refuse(
+            Code::Denied,
+            format_args!(
+                "{name} acted last in {}, and this data directory is not the one it did so on",
+                pair.name
+            ),
+            "bring that disk back, or let its partner act: `pairfs pair promote` with --accept-loss",
+        );
+    }
     let partner = pair.partner_of(name).to_owned();
     let covered = pair.acting == partner
         && context.server_if_known(&partner)?.is_some_and(|partner| partner.fresh && !partner.failed);
     let owed = !context.state().owed_of(pair.id, name, 1)?.is_empty();
     if !command.replace_disk && (!covered || owed) {
+        let why = match owed {
+            true => "acknowledged versions are only on that one",
+            false => "its partner cannot stand in for it",
+        };
         return refuse(
             Code::Denied,
-            format_args!(
-                "this data directory is not the one that {name} had, and its partner cannot stand in for it"
-            ),
+            format_args!("this data directory is not the one that {name} had, and {why}"),
             "start it on its own data directory, or with --replace-disk if that one is gone",
-        );
-    }
-    if pair.acting == *name {
-        // Its content is gone. Somebody else must act, or an operator must accept the loss.
-        return refuse(
-            Code::Denied,
-            format_args!(
-                "{name} is the acting member of {}: on another disk it would serve nothing",
-                pair.name
-            ),
-            "bring its old disk back, or `pairfs pair promote` its partner with --accept-loss",
         );
     }
     Ok(owed)
@@ -229,14 +232,26 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     }
     let trusted = same_feeds && !old_image;
     let control_end = context.feed_end(0)?;
-    // What it acknowledged is durable there, also where its own note of it is older.
-    let reach = |told: u64, logged: u64, end: u64| if trusted { told.max(logged).min(end) } else { 0 };
+    // What it acknowledged is durable there, also where its own note of it is older. While it is being compared only
+    // what it has acknowledged since counts.
+    let compare = server.compare;
+    let reach = |told: u64, logged: u64, end: u64| match (trusted, compare) {
+        (true, false) => told.max(logged).min(end),
+        (true, true) => logged.min(end),
+        (false, _) => 0,
+    };
     let control_cursor = reach(command.control_cursor, server.control_cursor, control_end);
     let pair_cursor = reach(command.pair_cursor, server.pair_cursor, pair.feed_end);
     let (rows_missed, _) = context.state().feed_count(pair.id, pair_cursor)?;
     let behind = pair_cursor < pair.feed_end || context.state().feed_has(0, control_cursor, control_end)?;
+    // It may lack the word of what was removed: that word has been collected (R24).
+    let missed_word =
+        control_cursor < context.state().collected(0)? || pair_cursor < context.state().collected(pair.id)?;
     let known = context.server(&command.server)?;
     known.recovered = true;
+    // An empty disk has nothing to compare.
+    known.compare = command.generation != 0 && (compare || !trusted || missed_word);
+    let compare = known.compare;
     known.disk_lost |= owes;
     known.control_cursor = control_cursor;
     known.pair_cursor = pair_cursor;
@@ -247,10 +262,10 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     // The last acting member lacks rows, not bytes; anyone else is stale until it has caught up.
     known.fresh = acting || (known.fresh && !behind);
     if !acting && !known.fresh {
-        let reason = if old_image {
-            "an old image of its disk: everything is compared"
-        } else {
-            "rows beyond its cursor"
+        let reason = match (old_image, compare) {
+            (true, _) => "an old image of its disk: everything is compared",
+            (false, true) => "its disk is not as it was known: everything is compared",
+            (false, false) => "rows beyond its cursor",
         };
         context.event(pair_event(
             "recovering",
@@ -307,6 +322,13 @@ pub(super) fn caught_up(context: &mut Context<'_>, command: &CaughtUp) -> Result
         return refuse(
             Code::Changed,
             format_args!("what the disk of {} owed is still being marked lost", server.name),
+            "wait for that",
+        );
+    }
+    if server.compare {
+        return refuse(
+            Code::Changed,
+            format_args!("what {} holds is still being compared", server.name),
             "wait for that",
         );
     }

@@ -33,12 +33,21 @@ struct Work {
     next: u8,
     /// Inode → acknowledged sessions.
     files: BTreeMap<u64, Vec<u8>>,
+    /// What is set aside, alike.
+    aside: BTreeMap<u64, Vec<u8>>,
     cursor: u64,
 }
 
 impl Work {
     fn new(seed: u64) -> Work {
-        Work { dice: Dice(seed * 0x9E37_79B9 + 1), seq: 0, next: 1, files: BTreeMap::new(), cursor: 0 }
+        Work {
+            dice: Dice(seed * 0x9E37_79B9 + 1),
+            seq: 0,
+            next: 1,
+            files: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            cursor: 0,
+        }
     }
 
     /// Some contents are equal: they share chunks.
@@ -57,7 +66,7 @@ impl Work {
     async fn step(&mut self, store: &Store) -> Result<()> {
         self.seq += 1;
         let inode = 20 + self.dice.roll(6);
-        match self.dice.roll(12) {
+        match self.dice.roll(14) {
             0..=5 => {
                 let n = self.next;
                 self.next += 1;
@@ -97,6 +106,18 @@ impl Work {
                     _ => store.keep_fetched(session(n), content(store, &data)?).await?,
                 }
             }
+            10 => store.forget(1, self.seq - self.dice.roll(5).min(self.seq)).await?,
+            11 => {
+                let Some(sessions) = self.files.get(&inode).filter(|s| !s.is_empty()).cloned() else {
+                    return Ok(());
+                };
+                let record = store.record(inode)?.map(|record| Record::clone(&record));
+                let outcome = store.set_aside(record.into_iter().collect()).await;
+                // Until it is acknowledged, it may be here or there.
+                self.files.remove(&inode);
+                outcome?;
+                self.aside.insert(inode, sessions);
+            }
             _ => {
                 for _ in 0..self.dice.roll(6) {
                     store.tidy().await?;
@@ -110,6 +131,7 @@ impl Work {
         let ids: Vec<SessionId> = sessions.iter().map(|n| session(*n)).collect();
         // Until it is acknowledged, either may be there.
         let before = self.files.remove(&inode);
+        self.aside.remove(&inode);
         let row = if ids.is_empty() { removed(inode, self.seq) } else { row(inode, self.seq, &ids) };
         let outcome = store.apply(1, vec![row]).await;
         match outcome {
@@ -120,8 +142,19 @@ impl Work {
     }
 
     fn check(&self, store: &Store) {
-        for (inode, sessions) in &self.files {
-            let record = store.record(*inode).unwrap().expect("an acknowledged row is lost");
+        for (inode, sessions) in self.files.iter().chain(&self.aside) {
+            let found = match self.aside.contains_key(inode) {
+                true => {
+                    assert_eq!(store.record(*inode).unwrap(), None, "what is set aside is found");
+                    store.aside(*inode).unwrap().map(Arc::new)
+                }
+                false => store.record(*inode).unwrap(),
+            };
+            // A tombstone may be forgotten.
+            let Some(record) = found else {
+                assert!(sessions.is_empty(), "an acknowledged row is lost");
+                continue;
+            };
             let ids: Vec<_> = record.versions.iter().map(|v| v.session_id().unwrap()).collect();
             assert_eq!(ids, sessions.iter().map(|n| session(*n)).collect::<Vec<_>>());
             for n in sessions {
@@ -159,7 +192,7 @@ fn a_compacted_journal_makes_the_same_index() {
             work.check(&store);
             // And it goes on from there.
             let mut more = Work { dice: Dice(seed), ..Work::new(1) };
-            more.files = work.files.clone();
+            (more.files, more.aside) = (work.files.clone(), work.aside.clone());
             (more.next, more.seq) = (work.next, work.seq + 1000);
             run(steps(&store, &mut more, 20)).unwrap();
             let later = dump(&store);

@@ -7,3 +7,4 @@ mod crash;
 mod rows;
 mod scrub;
 mod support;
+mod upkeep;

@@ -115,7 +115,7 @@ fn a_tombstone_lets_the_contents_go() {
     run(async {
         prepare(&store, session(1), &bytes(10, 1)).await.unwrap();
         store.keep_fetched(session(2), content(&store, &bytes(100_000, 2)).unwrap()).await.unwrap();
-        assert_eq!(state(&store, session(2)), Some(State::Kept));
+        assert_eq!(state(&store, session(2)), Some(State::Fetched));
         store.apply(1, vec![row(20, 5, &[session(1), session(2)])]).await.unwrap();
         let mut gone = row(20, 6, &[]);
         if let Some(Subject::Record(record)) = &mut gone.subject {

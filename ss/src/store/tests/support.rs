@@ -201,6 +201,7 @@ pub fn row(inode: u64, seq: u64, sessions: &[SessionId]) -> Row {
         parent: 1,
         name: format!("file-{inode}"),
         kind: Kind::File as i32,
+        pair: 1,
         seq,
         versions: sessions.iter().enumerate().map(version).collect(),
         ..Record::default()
@@ -244,6 +245,8 @@ pub struct Dump {
     pub contents: Vec<(SessionId, State, Bytes)>,
     pub records: Vec<Record>,
     pub cursors: Cursors,
+    pub aside: Vec<Record>,
+    pub forgotten: [u64; 2],
 }
 
 pub fn dump(store: &Store) -> Dump {
@@ -257,6 +260,8 @@ pub fn dump(store: &Store) -> Dump {
         contents: held.iter().map(|h| (h.session, h.state, read_all(store, h).unwrap())).collect(),
         records: store.records_after(0, 1000).unwrap().iter().map(|r| Record::clone(r)).collect(),
         cursors: store.cursors(),
+        aside: (0..1000).filter_map(|inode| store.aside(inode).unwrap()).collect(),
+        forgotten: [0, 1].map(|feed| store.shared.index.forgotten(feed).unwrap()),
     }
 }
 

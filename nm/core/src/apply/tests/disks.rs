@@ -48,7 +48,7 @@ fn an_old_image_of_a_disk_is_compared_from_the_start_r7() {
         generation: 9,
     };
     let server = world.ok(Op::Recovered(recovered)).server.unwrap();
-    assert_eq!((server.pair_cursor, server.fresh), (0, false));
+    assert_eq!((server.pair_cursor, server.fresh, server.compare), (0, false, true));
 }
 
 #[test]

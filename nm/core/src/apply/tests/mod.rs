@@ -1,5 +1,6 @@
 //! The state machine, command by command, over a store in memory.
 
+mod collect;
 mod disks;
 mod owed;
 mod reigns;

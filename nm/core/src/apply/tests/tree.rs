@@ -152,6 +152,23 @@ fn a_listing_of_links_with_long_targets_comes_in_pages_that_fit_a_frame() {
 }
 
 #[test]
+fn a_session_whose_file_was_moved_before_and_after_the_question_is_still_found_r10() {
+    let mut world = World::new();
+    world.commit("other", 1);
+    let cursor = world.state().feed_end(1).unwrap();
+    let (write, answer) = world.commit("a", 2);
+    let (folder, name) = (1, "a".to_owned());
+    // Its result is forgotten: it is not found by its key, and not by its name.
+    let asked = Prepared { session: write.session.clone(), folder, name, file: 0, asker: None };
+    let rename = world.rename("/a", "/b", false);
+    world.ok(rename);
+    let blind = query::resolutions(&world.store, 1, u64::MAX, &[asked.clone()]).unwrap();
+    assert!(!blind[0].committed, "without the cursor it would slip past");
+    let found = query::resolutions(&world.store, 1, cursor, &[asked]).unwrap();
+    assert_eq!((found[0].committed, found[0].file), (true, answer.record.unwrap().id));
+}
+
+#[test]
 fn a_prepared_session_is_found_by_its_key_though_its_file_has_moved_r10() {
     let mut world = World::new();
     let (write, answer) = world.commit("a", 1);
@@ -164,10 +181,10 @@ fn a_prepared_session_is_found_by_its_key_though_its_file_has_moved_r10() {
         file: 0,
         asker: write.asker.clone(),
     };
-    let found = query::resolution(&world.store, &prepared).unwrap();
+    let found = query::resolutions(&world.store, 1, u64::MAX, &[prepared.clone()]).unwrap().remove(0);
     assert_eq!((found.committed, found.file), (true, answer.record.unwrap().id));
     let never = Prepared { session: vec![8; 16], asker: world.asker(1), ..prepared };
-    assert!(!query::resolution(&world.store, &never).unwrap().committed);
+    assert!(!query::resolutions(&world.store, 1, 0, &[never]).unwrap()[0].committed);
 }
 
 #[test]
