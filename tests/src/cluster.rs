@@ -243,6 +243,28 @@ impl Cluster {
         self.pairfs(&["node", "stop", name]).ok();
     }
 
+    /// The data folder of a member.
+    pub fn disk(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    /// Starts the storage server `name` by hand on `data`, where it always listens or, with `elsewhere`, on another
+    /// port. One on its own folder is a member like any other from then on: it is found by its name and killed at the
+    /// end.
+    pub fn start_by_hand(&self, name: &str, data: &Path, elsewhere: bool, words: &[&str]) -> Started {
+        let (nm, listen) = (self.addr("nm"), self.addr(name));
+        let listen = if elsewhere { "127.0.0.1:0" } else { listen.as_str() };
+        let secret = self.dir().join("cluster.secret");
+        let mut command = command::command(None, &["ss", "--name", name, "--nm", &nm, "--listen", listen]);
+        command.arg("--data").arg(data).arg("--cluster-secret").arg(secret).args(words);
+        command.env("PAIRFS_PARENT", std::process::id().to_string()).current_dir(self.desk());
+        let started = command::start(command);
+        if data == self.disk(name) {
+            std::fs::write(self.dir().join(format!("{name}.pid")), format!("{}\n", started.pid())).unwrap();
+        }
+        started
+    }
+
     /// The address of a member, from `cluster.toml`.
     pub fn addr(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.dir().join("cluster.toml")).expect("there is a cluster");

@@ -172,6 +172,17 @@ impl Started {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
+    /// What it has said so far on its standard error.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// SIGKILL; it has ended when this returns.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Closes its input and waits until it has ended.
     ///
     /// # Panics

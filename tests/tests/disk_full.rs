@@ -21,8 +21,13 @@ struct Small {
 impl Small {
     /// Mounts it at `folder`; `None`, having said why, if that is not possible here.
     fn mount(folder: &Path) -> Option<Small> {
+        Small::mount_of(folder, SIZE_MIB)
+    }
+
+    /// The same with another size.
+    fn mount_of(folder: &Path, mib: u64) -> Option<Small> {
         fs::create_dir_all(folder).unwrap();
-        let size = format!("size={SIZE_MIB}m,mode=0700");
+        let size = format!("size={mib}m,mode=0700");
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &size, "pairfs-test"]).arg(folder).output();
         match mount {
@@ -148,6 +153,85 @@ fn a_disk_without_any_room_leaves_the_name_manager_whole() {
     }
     cluster.write("/after", b"after");
     cluster.assert_copies_equal();
+}
+
+/// Puts a tree of links with long targets, which take room in the name manager only; whether all were acknowledged.
+fn put_links(cluster: &Cluster, round: usize) -> bool {
+    let tree = cluster.desk().join("tree");
+    if !tree.exists() {
+        fs::create_dir(&tree).unwrap();
+        let long = format!("{}end", "folder/".repeat(570));
+        (0..LINKS).for_each(|n| std::os::unix::fs::symlink(&long, tree.join(format!("link{n}"))).unwrap());
+    }
+    let target = format!("/round{round}");
+    cluster.pairfs(&["put", "-r", tree.to_str().unwrap(), &target, "--timeout", "5"]).status == 0
+}
+
+/// Links of one round.
+const LINKS: usize = 500;
+
+#[test]
+fn a_name_manager_whose_own_disk_is_full_says_so_loses_nothing_and_serves_again() {
+    /// One segment of its log and a spare, its state, and little more.
+    const SIZE: u64 = 64;
+    let cluster = Cluster::empty(false);
+    let Some(small) = Small::mount_of(&cluster.dir().join("nm"), SIZE) else { return };
+    cluster.up(&["up", "--fast"]);
+    for n in 0..10 {
+        cluster.write(&format!("/before/f{n}"), format!("content {n}").as_bytes());
+    }
+    cluster.wait_settled();
+    let filler = small.folder.join("filler");
+    fill(&filler);
+    let mut acknowledged = Vec::new();
+    let mut refused = 0;
+    for round in 0..200 {
+        match put_links(&cluster, round) {
+            true => acknowledged.push(round),
+            false => refused += 1,
+        }
+        if refused > 0 {
+            break;
+        }
+        fill(&small.folder.join(format!("filler{round}")));
+    }
+    println!("{} rounds before it was full", acknowledged.len());
+    assert!(refused > 0, "it was never full");
+    let log = || fs::read_to_string(cluster.dir().join("nm.log")).unwrap();
+    until(SOON, "it to say why", || {
+        let log = log().to_lowercase();
+        log.contains("full") || log.contains("no space")
+    });
+    // Without room it does not come back by halves.
+    if cluster.try_status().is_none() {
+        let _ = cluster.pairfs(&["node", "start", "nm"]);
+    }
+    for entry in fs::read_dir(&small.folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("filler") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    until(LATER, "the name manager to serve", || {
+        cluster.try_status().is_some() || {
+            let _ = cluster.pairfs(&["node", "start", "nm"]);
+            false
+        }
+    });
+    cluster.wait_settled();
+    for n in 0..10 {
+        assert_eq!(cluster.read(&format!("/before/f{n}")), format!("content {n}").as_bytes());
+    }
+    for round in acknowledged {
+        let listed = cluster.pairfs(&["ls", &format!("/round{round}")]).ok().text();
+        assert_eq!(listed.lines().count(), LINKS, "round {round}");
+    }
+    cluster.write("/after", b"after");
+    cluster.assert_copies_equal();
+    println!(
+        "{}",
+        log().lines().filter(|line| line.contains("ERROR")).take(3).collect::<Vec<_>>().join("\n")
+    );
 }
 
 fn fill(path: &Path) {

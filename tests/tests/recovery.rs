@@ -1,0 +1,185 @@
+//! A second failure while a server recovers, and a backup that was away (R8, R12, R21).
+
+use pairfs_tests::Cluster;
+use pairfs_tests::cluster::{LATER, SOON, number, pair, server};
+use pairfs_tests::wait::{until, within};
+use pairfs_tests::workload::filled;
+use std::time::Duration;
+
+/// Enough that a resync takes a while.
+const FILES: usize = 300;
+const FILE: usize = 400_000;
+
+fn content(n: usize) -> Vec<u8> {
+    filled(n as u64 + 1, FILE + n)
+}
+
+/// Puts `FILES` files at once.
+fn put_many(cluster: &Cluster) {
+    let tree = cluster.desk().join("many");
+    std::fs::create_dir_all(&tree).unwrap();
+    for n in 0..FILES {
+        std::fs::write(tree.join(format!("f{n}")), content(n)).unwrap();
+    }
+    cluster.pairfs(&["put", "-r", tree.to_str().unwrap(), "/many"]).ok();
+}
+
+fn check_many(cluster: &Cluster) {
+    let back = cluster.desk().join("back");
+    cluster.pairfs(&["get", "-r", "/many", back.to_str().unwrap()]).ok();
+    for n in 0..FILES {
+        assert!(std::fs::read(back.join(format!("f{n}"))).unwrap() == content(n), "f{n}");
+    }
+}
+
+/// `member` is away and misses much; gives how many rows.
+fn miss_much(cluster: &Cluster, member: &str) -> u64 {
+    cluster.write("/before", b"before");
+    cluster.wait_settled();
+    cluster.kill9(member);
+    cluster.wait(SOON, "it to be missed", |status| {
+        server(status, member)["state"] == "failed" && pair(status)["acting"].is_string()
+    });
+    put_many(cluster);
+    cluster.pairfs(&["rm", "/before"]).ok();
+    let lag = pair(&cluster.status())["lag_rows"].as_u64().unwrap();
+    assert!(lag > FILES as u64, "{lag}");
+    lag
+}
+
+/// Waits until `member`, which was started again, has applied some of `lag` rows, but not all.
+fn wait_amid(cluster: &Cluster, member: &str, lag: u64) {
+    let (left, _) = within(LATER, "it to be amid its resync", || {
+        let status = cluster.try_status().ok_or(0u64)?;
+        let left = pair(&status)["lag_rows"].as_u64().unwrap_or(0);
+        if left < lag && server(&status, member)["state"] == "alive" { Ok(left) } else { Err(left) }
+    });
+    assert!(left > 0, "it was too quick to be disturbed");
+}
+
+fn check_all(cluster: &Cluster) {
+    cluster.assert_copies_equal();
+    cluster.wait_acting("ss1", SOON);
+    check_many(cluster);
+    cluster.pairfs(&["read", "/before"]).exits(3);
+    assert_eq!(pair(&cluster.status())["lost_versions"], 0);
+}
+
+#[test]
+fn a_server_that_is_killed_amid_its_resync_goes_on_where_it_was() {
+    let cluster = Cluster::start(true);
+    let lag = miss_much(&cluster, "ss1");
+    cluster.node_start("ss1");
+    wait_amid(&cluster, "ss1", lag);
+    cluster.kill9("ss1");
+    cluster.node_start("ss1");
+    check_all(&cluster);
+    let caught_up = cluster.events_of("caught-up", "ss1").pop().expect("it caught up");
+    assert!(number(&caught_up, "rows_missed").unwrap() <= lag, "{caught_up}");
+}
+
+#[test]
+fn nothing_is_lost_when_the_acting_member_dies_while_the_other_resyncs() {
+    let cluster = Cluster::start(true);
+    let lag = miss_much(&cluster, "ss1");
+    cluster.node_start("ss1");
+    wait_amid(&cluster, "ss1", lag);
+    cluster.kill9("ss1_backup");
+    // The other has a part of it only: nobody may serve.
+    cluster.wait(SOON, "the pair to be down", |status| pair(status)["state"] == "down");
+    until(SOON, "it to be failed", || !cluster.events_of("failed", "ss1_backup").is_empty());
+    cluster.pairfs(&["read", "/many/f0", "--timeout", "2"]).exits(6);
+    assert!(pair(&cluster.status())["acting"].is_null());
+    cluster.node_start("ss1_backup");
+    check_all(&cluster);
+}
+
+#[test]
+fn both_may_die_amid_a_resync() {
+    let cluster = Cluster::start(true);
+    let lag = miss_much(&cluster, "ss1");
+    cluster.node_start("ss1");
+    wait_amid(&cluster, "ss1", lag);
+    cluster.kill9("ss1_backup");
+    cluster.kill9("ss1");
+    cluster.node_start("ss1");
+    cluster.wait(SOON, "it to be back", |status| server(status, "ss1")["state"] == "alive");
+    assert!(pair(&cluster.status())["acting"].is_null(), "it may not serve a part");
+    cluster.node_start("ss1_backup");
+    check_all(&cluster);
+}
+
+#[test]
+fn a_resync_goes_on_when_the_name_manager_is_killed_amid_it() {
+    let cluster = Cluster::start(true);
+    let lag = miss_much(&cluster, "ss1");
+    cluster.node_start("ss1");
+    wait_amid(&cluster, "ss1", lag);
+    cluster.kill9("nm");
+    cluster.node_start("nm");
+    check_all(&cluster);
+}
+
+#[test]
+fn a_backup_that_was_down_gets_exactly_what_it_missed_and_the_pair_says_what_was_at_risk() {
+    let cluster = Cluster::start(true);
+    let on_both = |path: &str, content: &[u8]| {
+        cluster.pairfs_with(&["write", "-p", path, "-", "--durability", "sync"], content).ok();
+    };
+    for n in 0..12 {
+        on_both(&format!("/kept/{n}"), b"the same all along");
+    }
+    on_both("/gone", b"removed while it was away");
+    cluster.wait_settled();
+    cluster.kill9("ss1_backup");
+    let (status, _) = cluster.wait(SOON, "the pair to be degraded", |s| pair(s)["state"] == "degraded");
+    assert_eq!(pair(&status)["acting"], "ss1");
+    assert_eq!(pair(&status)["at_risk_files"], 0);
+    for round in 0..3 {
+        for n in 0..4 {
+            cluster.write(&format!("/kept/{n}"), format!("changed {round}").as_bytes());
+        }
+    }
+    cluster.write("/new", b"new");
+    cluster.pairfs(&["mv", "/kept/9", "/kept/moved"]).ok();
+    cluster.pairfs(&["rm", "/gone"]).ok();
+    let status = cluster.status();
+    assert_eq!(pair(&status)["state"], "degraded");
+    // Four changed, one new, one moved, one removed; the content of the last two is on both.
+    assert_eq!(pair(&status)["lag_rows"], 7, "{status}");
+    assert_eq!(pair(&status)["at_risk_files"], 5, "{status}");
+    cluster.node_start("ss1_backup");
+    cluster.assert_copies_equal();
+    let caught_up = cluster.events_of("caught-up", "ss1_backup").pop().expect("it caught up");
+    assert_eq!(number(&caught_up, "rows_missed"), Some(7), "{caught_up}");
+    assert_eq!(number(&caught_up, "rows_resent"), Some(7), "{caught_up}");
+    let status = cluster.status();
+    assert_eq!(pair(&status)["acting"], "ss1");
+    assert_eq!(pair(&status)["state"], "active");
+    assert_eq!(pair(&status)["at_risk_files"], 0);
+    // It has what it missed: it serves alone.
+    cluster.kill9("ss1");
+    cluster.wait_acting("ss1_backup", SOON);
+    assert_eq!(cluster.read("/kept/0"), b"changed 2");
+    assert_eq!(cluster.read("/new"), b"new");
+    assert_eq!(cluster.read("/kept/moved"), b"the same all along");
+    cluster.pairfs(&["read", "/gone"]).exits(3);
+}
+
+#[test]
+fn a_backup_that_flaps_under_writes_ends_up_equal() {
+    let cluster = Cluster::start(true);
+    for round in 0..4 {
+        cluster.kill9("ss1_backup");
+        for n in 0..6 {
+            cluster.write(&format!("/f{n}"), &filled(round * 10 + n, 50_000));
+        }
+        cluster.node_start("ss1_backup");
+        // Sometimes it has time to catch up, sometimes not.
+        std::thread::sleep(Duration::from_millis(100 * round));
+    }
+    cluster.assert_copies_equal();
+    for n in 0..6 {
+        assert!(cluster.read(&format!("/f{n}")) == filled(30 + n, 50_000));
+    }
+}
