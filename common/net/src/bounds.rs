@@ -37,6 +37,13 @@ pub const PUSH_BACKLOG: usize = 256;
 pub const INLINE_BURST: u32 = 64;
 /// Room made in the receive buffer for one read, in bytes.
 pub const READ_CHUNK: usize = 64 * KIB;
+/// Bodies of at least so many bytes are read into a buffer of their own.
+pub const BULK_MIN: usize = 32 * KIB;
+/// After such a body so few bytes are read at once: the next header and head, and little of the next body,
+/// which has to be copied.
+pub const READ_AFTER_BULK: usize = 2 * KIB;
+/// Large buffers kept for their next use, all connections together.
+pub const BUFFERS_KEPT: usize = 64;
 
 /// How long a server that stops waits for the calls it works on.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +84,8 @@ const _: () = {
     assert!(HANDSHAKES_MAX < CONN_MAX, "strangers cannot take all connections");
     assert!(FAILURE_MESSAGE_MAX + 64 < HELLO_FRAME_MAX, "a refusal fits the handshake");
     assert!(BODY_CHECKED_MAX <= PIECE);
+    assert!(BUFFERS_KEPT * PIECE <= CLIENT_WINDOW, "what is kept is small beside what may be in flight");
+    assert!(READ_AFTER_BULK < BULK_MIN && BULK_MIN <= PIECE);
     assert!(COALESCE_MAX <= BATCH_BYTES && BATCH_SLICES >= 4);
     assert!(SECRET_MIN <= SECRET_BYTES && SECRET_BYTES <= SECRET_MAX);
 };

@@ -22,10 +22,9 @@
 //! Every length is checked before room is made for it. After any error of the decoder the stream has no
 //! known frame boundary any more: answer with a failure and close.
 
-use crate::bounds::{BODY_CHECKED_MAX, HELLO_FRAME_MAX, READ_CHUNK};
+use crate::bounds::{BODY_CHECKED_MAX, HELLO_FRAME_MAX};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::codec::{Decoder, Encoder};
 use types::limits::{FRAME_HEAD_MAX, FRAME_MAX};
 use types::{Code, Error, Result};
@@ -180,37 +179,75 @@ impl Decoder for FrameCodec {
     /// # Errors
     /// `UNSUPPORTED` for another protocol version, `BAD_REQUEST` for whatever else is no frame.
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>> {
-        let Some(header) = buffer.first_chunk::<HEADER>().copied() else {
-            // What is surely wrong is refused now: a stranger may never send 32 bytes.
-            check_start(buffer)?;
+        let Some(start) = self.start(buffer)? else {
             buffer.reserve(HEADER - buffer.len());
             return Ok(None);
         };
-        check_start(&header)?;
+        if buffer.len() < start.wire_len() {
+            buffer.reserve(start.wire_len() - buffer.len());
+            return Ok(None);
+        }
+        let mut frame = buffer.split_to(start.wire_len()).freeze();
+        frame.advance(HEADER);
+        let head = frame.split_to(start.head);
+        start.frame(head, frame).map(Some)
+    }
+}
+
+impl FrameCodec {
+    /// What the header at the start of `buffer` says, once it is there.
+    ///
+    /// # Errors
+    /// As decoding.
+    pub(crate) fn start(&self, buffer: &[u8]) -> Result<Option<Start>> {
+        // What is surely wrong is refused now: a stranger may never send 32 bytes.
+        check_start(buffer)?;
+        let Some(header) = buffer.first_chunk::<HEADER>().copied() else { return Ok(None) };
         let mut fields = &header[3..];
         let (kind, flags, reserved) = (fields.get_u8(), fields.get_u8(), fields.get_u8());
         let (method, correlation) = (fields.get_u16_le(), fields.get_u64_le());
-        let (head_len, body_len) = (fields.get_u32_le() as usize, fields.get_u32_le() as usize);
-        let expected = fields.get_u64_le();
-        check_lengths(head_len, body_len, self.head_max, self.frame_max)?;
+        let (head, body) = (fields.get_u32_le() as usize, fields.get_u32_le() as usize);
+        check_lengths(head, body, self.head_max, self.frame_max)?;
         let kind = Kind::from_number(kind)
             .ok_or_else(|| Error::bad_request(format_args!("a frame of unknown kind {kind}")))?;
         if flags & !FLAG_BODY_CHECKED != 0 || reserved != 0 {
             return Err(Error::bad_request(format_args!("a frame with unknown flags {flags:#x}")));
         }
-        let length = HEADER + head_len + body_len;
-        if buffer.len() < length {
-            buffer.reserve(length - buffer.len());
-            return Ok(None);
-        }
-        let mut frame = buffer.split_to(length).freeze();
-        frame.advance(HEADER);
-        let head = frame.split_to(head_len);
         let body_checked = flags & FLAG_BODY_CHECKED != 0;
-        if checksum(&header[..CHECKED_HEADER], &head, &frame, body_checked) != expected {
+        Ok(Some(Start { header, kind, method, correlation, body_checked, head, body }))
+    }
+}
+
+/// A header whose lengths are within the bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    header: [u8; HEADER],
+    kind: Kind,
+    method: u16,
+    correlation: u64,
+    body_checked: bool,
+    /// Bytes of the head.
+    pub(crate) head: usize,
+    /// Bytes of the body.
+    pub(crate) body: usize,
+}
+
+impl Start {
+    fn wire_len(&self) -> usize {
+        HEADER + self.head + self.body
+    }
+
+    /// The frame with this head and this body.
+    ///
+    /// # Errors
+    /// `BAD_REQUEST` when the checksum is wrong.
+    pub(crate) fn frame(self, head: Bytes, body: Bytes) -> Result<Frame> {
+        let Start { header, kind, method, correlation, body_checked, .. } = self;
+        let expected = &header[CHECKED_HEADER..];
+        if checksum(&header[..CHECKED_HEADER], &head, &body, body_checked).to_le_bytes() != expected {
             return Err(Error::bad_request("a frame whose checksum is wrong"));
         }
-        Ok(Some(Frame { kind, method, correlation, head, body: frame, body_checked }))
+        Ok(Frame { kind, method, correlation, head, body, body_checked })
     }
 }
 
@@ -244,69 +281,6 @@ impl Encoder<Frame> for FrameCodec {
         buffer.put_slice(&frame.head);
         buffer.put_slice(&frame.body);
         Ok(())
-    }
-}
-
-/// Frames of one stream, with "is there one already?" told apart from "wait for more".
-pub(crate) struct FrameReader {
-    io: Box<dyn AsyncRead + Send + Unpin>,
-    buffer: BytesMut,
-    codec: FrameCodec,
-}
-
-impl FrameReader {
-    pub(crate) fn new(io: Box<dyn AsyncRead + Send + Unpin>, codec: FrameCodec) -> FrameReader {
-        FrameReader { io, buffer: BytesMut::new(), codec }
-    }
-
-    /// The peer has proved who it is.
-    pub(crate) fn trust(&mut self) {
-        self.codec = FrameCodec::proven();
-    }
-
-    /// The next frame if it has arrived whole.
-    pub(crate) fn buffered(&mut self) -> Result<Option<Frame>> {
-        if self.buffer.is_empty() { Ok(None) } else { self.codec.decode(&mut self.buffer) }
-    }
-
-    /// Waits for more bytes; `false` when the peer has ended the stream. Dropping the future loses none.
-    pub(crate) async fn fill(&mut self) -> Result<bool> {
-        // In the middle of a frame the decoder has made room for its rest; more would copy what is there.
-        let room = self.buffer.capacity() - self.buffer.len();
-        if self.buffer.len() < HEADER && room < READ_CHUNK / 4 {
-            self.buffer.reserve(READ_CHUNK);
-        }
-        match self.io.read_buf(&mut self.buffer).await {
-            Ok(0) if self.buffer.is_empty() => Ok(false),
-            Ok(0) => Err(lost(&std::io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Ok(true),
-            Err(error) => Err(lost(&error)),
-        }
-    }
-
-    /// The next frame; `None` when the peer has ended the stream.
-    pub(crate) async fn next(&mut self) -> Result<Option<Frame>> {
-        loop {
-            if let Some(frame) = self.buffered()? {
-                return Ok(Some(frame));
-            }
-            if !self.fill().await? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads and forgets up to `most` bytes, so that closing does not cut off what was just said.
-    pub(crate) async fn drain(&mut self, most: usize) {
-        let mut seen = 0;
-        while seen < most {
-            self.buffer.clear();
-            self.buffer.reserve(READ_CHUNK);
-            match self.io.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => seen += count,
-            }
-        }
     }
 }
 

@@ -17,7 +17,8 @@
 //! the way is kept out by the transport (loopback today, TLS later), not here.
 
 use crate::bounds::{HELLO_NAME_MAX, SECRET_MIN, TICKET_MAX};
-use crate::frame::{Frame, FrameCodec, FrameReader, Kind, VERSION, lost};
+use crate::frame::{Frame, FrameCodec, Kind, VERSION, lost};
+use crate::reader::FrameReader;
 use crate::rpc::failure;
 use crate::{clock, secret};
 use bytes::{Bytes, BytesMut};

@@ -4,6 +4,7 @@
 //! | room | job |
 //! |---|---|
 //! | [`frame`] | one message on the wire: header, head, bulk body, checksum |
+//! | [`buffers`] | large buffers that are used again |
 //! | [`transport`] | byte streams; TCP today, others behind the same two traits |
 //! | [`handshake`] | both sides prove who they are before anything else is said |
 //! | [`rpc`] | calls, casts and pushes over one proven connection |
@@ -16,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod bounds;
+pub mod buffers;
 pub mod clock;
 pub mod files;
 pub mod folder;
@@ -23,6 +25,7 @@ pub mod frame;
 pub mod handshake;
 pub mod logfile;
 pub mod probe;
+mod reader;
 pub mod redial;
 pub mod rpc;
 pub mod secret;

@@ -1,7 +1,8 @@
 //! The calling side of a connection.
 
 use crate::bounds::{COALESCE_MAX, LINGER_MAX, PUSH_BACKLOG};
-use crate::frame::{Frame, FrameCodec, FrameReader, Kind};
+use crate::frame::{Frame, FrameCodec, Kind};
+use crate::reader::FrameReader;
 use crate::handshake::{self, Credential, Learnt};
 use crate::rpc::outbox::Outbox;
 use crate::rpc::{Method, Push, Pushes, failure};

@@ -2,7 +2,8 @@
 
 use crate::BoxFuture;
 use crate::bounds::{DRAIN_MAX, HELLO_FRAME_MAX, INLINE_BURST, LINGER_MAX, REQUEST_BYTES};
-use crate::frame::{Frame, FrameReader, Kind};
+use crate::frame::{Frame, Kind};
+use crate::reader::FrameReader;
 use crate::rpc::lane::{Lane, Turn};
 use crate::rpc::{Incoming, Outgoing, Service, Session, failure};
 use bytes::Bytes;

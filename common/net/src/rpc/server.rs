@@ -1,7 +1,8 @@
 //! Accepts connections and lets those in that prove themselves.
 
 use crate::bounds::{ACCEPT_REST, ACCEPT_TELL, DRAIN_MAX, HANDSHAKES_MAX, HELLO_FRAME_MAX, LINGER_MAX};
-use crate::frame::{FrameCodec, FrameReader, Kind};
+use crate::frame::{FrameCodec, Kind};
+use crate::reader::FrameReader;
 use crate::handshake::{self, Keyring};
 use crate::rpc::connection::{Context, caught, failed, serve};
 use crate::rpc::{Service, Session, failure};
