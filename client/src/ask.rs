@@ -2,11 +2,10 @@
 //! attempt it goes through (R13).
 
 use types::content::sha256;
-use types::ids::Digest;
 
-/// SHA-256 over the operation, the paths as given, the conditions and the content's digest. Each part is
-/// told apart from its neighbours by its length.
-pub(crate) fn ask(operation: &str, paths: &[&str], conditions: &[&str], content: Option<Digest>) -> [u8; 32] {
+/// SHA-256 over the operation, the paths as given, the conditions and what identifies the content. Each part
+/// is told apart from its neighbours by its length.
+pub(crate) fn ask(operation: &str, paths: &[&str], conditions: &[&str], content: Option<&str>) -> [u8; 32] {
     let mut text = Vec::with_capacity(256);
     let mut part = |bytes: &[u8]| {
         text.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
@@ -17,8 +16,8 @@ pub(crate) fn ask(operation: &str, paths: &[&str], conditions: &[&str], content:
         part(&(list.len() as u64).to_be_bytes());
         list.iter().for_each(|item| part(item.as_bytes()));
     }
-    if let Some(digest) = content {
-        part(digest.to_string().as_bytes());
+    if let Some(content) = content {
+        part(content.as_bytes());
     }
     sha256(&text)
 }
@@ -29,15 +28,14 @@ mod tests {
 
     #[test]
     fn the_same_command_asks_the_same_and_another_one_does_not() {
-        let digest = |byte| Some(Digest { sha256: [byte; 32], ..Digest::default() });
-        let one = ask("write", &["/a"], &["if=1.2"], digest(1));
-        assert_eq!(one, ask("write", &["/a"], &["if=1.2"], digest(1)));
+        let one = ask("write", &["/a"], &["if=1.2"], Some("sha256:1"));
+        assert_eq!(one, ask("write", &["/a"], &["if=1.2"], Some("sha256:1")));
         let others = [
-            ask("append", &["/a"], &["if=1.2"], digest(1)),
-            ask("write", &["a"], &["if=1.2"], digest(1)),
-            ask("write", &["/a"], &[], digest(1)),
-            ask("write", &["/a"], &["if=1.2"], digest(2)),
-            ask("write", &["/a", "if=1.2"], &[], digest(1)),
+            ask("append", &["/a"], &["if=1.2"], Some("sha256:1")),
+            ask("write", &["a"], &["if=1.2"], Some("sha256:1")),
+            ask("write", &["/a"], &[], Some("sha256:1")),
+            ask("write", &["/a"], &["if=1.2"], Some("sha256:2")),
+            ask("write", &["/a", "if=1.2"], &[], Some("sha256:1")),
             ask("write", &["/a"], &["if=1.2"], None),
         ];
         assert!(others.iter().all(|other| *other != one));

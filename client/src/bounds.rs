@@ -19,7 +19,9 @@ pub(crate) const ROW_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const CRC_TRIES: u32 = 3;
 /// How often a full window asks whether the partner has got further.
 pub(crate) const WINDOW_POLL: Duration = Duration::from_millis(10);
-/// Bytes a local source is asked for at once.
+/// How often a server is told of an upload whose source has nothing to give just now.
+pub(crate) const SOURCE_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of a local source that are handed on at once.
 pub(crate) const SOURCE_READ: usize = MIB;
 /// Blocks a local source may be ahead of the window.
 pub(crate) const SOURCE_AHEAD: usize = 4;
@@ -50,5 +52,6 @@ const _: () = {
     assert!(READ_WINDOW * PIECE <= CLIENT_WINDOW);
     assert!(INLINE_MAX <= PIECE);
     assert!(SCRUB_RENEW.as_secs() * 2 <= types::limits::CAPABILITY_TTL.as_secs());
+    assert!(SOURCE_WAIT.as_secs() < types::limits::SESSION_IDLE.as_secs());
     assert!(CLIENT_ID_IDLE.as_secs() < types::limits::CLIENT_IDLE.as_secs());
 };

@@ -1,16 +1,17 @@
-//! Where the bytes of a write come from, and how they are cut, checked and hashed on their way.
+//! Where the bytes of a write come from, and how they are cut and checked on their way.
 
 use super::request::Summary;
 use crate::bounds::{SOURCE_AHEAD, SOURCE_READ};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use net::buffers::Buffer;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
-use types::content::{Digester, block_crcs, crc64, crc64_concat};
-use types::limits::{CHUNK, PIECE};
+use types::content::{block_crcs, crc64_concat};
+use types::limits::{BLOCK, CHUNK, PIECE};
 use types::{Code, Error, Result};
 
 /// A stream that gives its bytes once.
@@ -187,7 +188,7 @@ pub(super) enum Fed {
     End(Summary),
 }
 
-/// Reads, cuts and hashes ahead of the one who sends, on another thread.
+/// Reads, cuts and checks ahead of the one who sends, on another thread.
 pub(super) struct Feeder {
     fed: mpsc::Receiver<Result<Fed>>,
 }
@@ -200,18 +201,17 @@ impl Feeder {
             Source::Bytes(bytes) => {
                 let (again, mut offset) = (bytes.clone(), 0);
                 blocking(sender, move || {
-                    let end = bytes.len().min(offset + SOURCE_READ);
-                    let block = bytes.slice(std::mem::replace(&mut offset, end)..end);
-                    Ok(block)
+                    let end = bytes.len().min(offset + PIECE);
+                    Ok(bytes.slice(std::mem::replace(&mut offset, end)..end))
                 });
                 Some(Again::Bytes(again))
             }
             Source::File(file, len) => {
                 let (again, mut offset) = (file.clone(), 0);
                 blocking(sender, move || {
-                    let block = read_block(&file, offset, len)?;
-                    offset += block.len() as u64;
-                    Ok(block)
+                    let body = read_body(&file, offset, len)?;
+                    offset += body.len() as u64;
+                    Ok(body)
                 });
                 Some(Again::File(again, len))
             }
@@ -230,43 +230,50 @@ impl Feeder {
     }
 }
 
-/// One block of a file that must not become shorter meanwhile.
-fn read_block(file: &File, offset: u64, len: u64) -> Result<Bytes> {
-    let want = usize::try_from(len - offset).unwrap_or(usize::MAX).min(SOURCE_READ);
-    let mut block = BytesMut::zeroed(want);
-    file.read_exact_at(&mut block, offset).map_err(|error| match error.kind() {
+/// The next piece of a file that must not become shorter meanwhile.
+fn read_body(file: &File, offset: u64, len: u64) -> Result<Bytes> {
+    let want = usize::try_from(len - offset).unwrap_or(usize::MAX).min(PIECE);
+    let mut body = Buffer::take();
+    file.read_exact_at(body.room(want), offset).map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => {
             Error::new(Code::Io, "the local file became shorter while it was read", "write it again")
         }
         _ => Error::from(error),
     })?;
-    Ok(block.freeze())
+    body.fill(want);
+    Ok(body.freeze())
 }
 
-/// Cuts, checks and hashes blocks in order.
+/// Cuts and checks bytes in order, a block of several pieces at a time.
 #[derive(Default)]
 struct Cutter {
-    digester: Digester,
     size: u64,
     crc64: u64,
+    block: Vec<Piece>,
 }
 
 impl Cutter {
-    fn cut(&mut self, block: Bytes) -> Fed {
-        if block.is_empty() {
-            let digest = std::mem::take(&mut self.digester).finish();
-            return Fed::End(Summary { size: self.size, crc64: self.crc64, digest });
+    /// Takes what one piece holds; nothing means the end. Gives what is to be handed on, if anything is.
+    fn cut(&mut self, body: Bytes) -> bool {
+        let ends = body.is_empty();
+        if !ends {
+            let piece = Piece::new(self.size, body);
+            for (block, crc) in piece.body.chunks(BLOCK).zip(&piece.crcs) {
+                self.crc64 = crc64_concat(self.crc64, *crc, block.len() as u64);
+            }
+            self.size += piece.body.len() as u64;
+            self.block.push(piece);
         }
-        self.digester.update(&block);
-        let crc = crc64(&block);
-        let len = block.len() as u64;
-        self.crc64 = if self.size == 0 { crc } else { crc64_concat(self.crc64, crc, len) };
-        let pieces = (0..block.len()).step_by(PIECE).map(|from| {
-            Piece::new(self.size + from as u64, block.slice(from..block.len().min(from + PIECE)))
-        });
-        let pieces = pieces.collect();
-        self.size += len;
-        Fed::Pieces(pieces)
+        ends || self.block.len() * PIECE >= SOURCE_READ
+    }
+
+    /// What was cut and not handed on.
+    fn block(&mut self) -> Option<Fed> {
+        (!self.block.is_empty()).then(|| Fed::Pieces(std::mem::take(&mut self.block)))
+    }
+
+    fn end(&self) -> Fed {
+        Fed::End(Summary { size: self.size, crc64: self.crc64, digest: None })
     }
 }
 
@@ -274,10 +281,24 @@ fn blocking(sender: mpsc::Sender<Result<Fed>>, mut next: impl FnMut() -> Result<
     tokio::task::spawn_blocking(move || {
         let mut cutter = Cutter::default();
         loop {
-            let fed = next().map(|block| cutter.cut(block));
-            let more = matches!(fed, Ok(Fed::Pieces(_)));
+            let (fed, more) = match next() {
+                Ok(body) => {
+                    let more = !body.is_empty();
+                    if !cutter.cut(body) {
+                        continue;
+                    }
+                    (cutter.block().map(Ok), more)
+                }
+                Err(error) => (Some(Err(error)), false),
+            };
+            let failed = matches!(fed, Some(Err(_)));
             // Nobody listens any more: given up.
-            if sender.blocking_send(fed).is_err() || !more {
+            let heard = fed.is_none_or(|fed| sender.blocking_send(fed).is_ok());
+            if !heard || failed {
+                return;
+            }
+            if !more {
+                let _ = sender.blocking_send(Ok(cutter.end()));
                 return;
             }
         }
@@ -288,21 +309,45 @@ async fn feed_stream(sender: mpsc::Sender<Result<Fed>>, prefix: Bytes, stream: S
     let mut cutter = Cutter::default();
     let mut stream = std::io::Cursor::new(prefix).chain(stream);
     loop {
-        let mut block = Vec::with_capacity(SOURCE_READ);
-        // A block is whole pieces but at the end: cuts lie at multiples of the piece size.
-        let read = (&mut stream).take(SOURCE_READ as u64).read_to_end(&mut block).await;
-        let fed = read.map_err(Error::from).map(|_| cutter.cut(block.into()));
-        let more = matches!(fed, Ok(Fed::Pieces(_)));
-        if sender.send(fed).await.is_err() || !more {
+        let body = match read_piece(&mut stream).await {
+            Ok(body) => body,
+            Err(error) => {
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
+        };
+        let ends = body.is_empty();
+        // At once: who knows when more comes.
+        cutter.cut(body);
+        if let Some(fed) = cutter.block()
+            && sender.send(Ok(fed)).await.is_err()
+        {
+            return;
+        }
+        if ends {
+            let _ = sender.send(Ok(cutter.end())).await;
             return;
         }
     }
+}
+
+/// A whole piece, less only at the end: cuts lie at multiples of the piece size.
+async fn read_piece(stream: &mut (impl AsyncRead + Unpin)) -> Result<Bytes> {
+    let mut body = Buffer::take();
+    while body.filled() < PIECE {
+        match stream.read(body.room(PIECE)).await? {
+            0 => break,
+            count => body.fill(count),
+        }
+    }
+    Ok(body.freeze())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+    use types::content::crc64;
 
     async fn fed(source: Source) -> (Vec<Piece>, Summary) {
         let (mut feeder, _) = Feeder::start(source);
@@ -316,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_source_gives_the_same_pieces_and_digest() {
+    async fn every_source_gives_the_same_pieces_and_sum() {
         let bytes: Vec<u8> = (0..CHUNK + PIECE + 77).map(|i| (i % 251) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
@@ -327,12 +372,9 @@ mod tests {
             Source::File(Arc::new(file), bytes.len() as u64),
             Source::Stream(prefix.to_vec().into(), stream),
         ];
-        let mut digester = Digester::default();
-        digester.update(&bytes);
-        let digest = digester.finish();
         for source in sources {
             let (pieces, summary) = fed(source).await;
-            assert_eq!(summary, Summary { size: bytes.len() as u64, crc64: crc64(&bytes), digest });
+            assert_eq!(summary, Summary { size: bytes.len() as u64, crc64: crc64(&bytes), digest: None });
             let mut end = 0;
             for piece in &pieces {
                 assert_eq!(piece.offset, end);

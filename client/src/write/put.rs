@@ -26,7 +26,8 @@ async fn attempts(
 ) -> Result<Receipt> {
     let mut digester = Digester::default();
     digester.update(&content);
-    let summary = Summary { size: content.len() as u64, crc64: crc64(&content), digest: digester.finish() };
+    let digest = Some(digester.finish());
+    let summary = Summary { size: content.len() as u64, crc64: crc64(&content), digest };
     let session = new_session()?;
     let mut fresh = false;
     loop {

@@ -25,12 +25,24 @@ pub(super) struct Request<'a> {
     pub(super) given: Option<RequestKey>,
 }
 
-/// What is known of the content once all of it was seen.
+/// What is known of the content once all of it was seen. What is uploaded in pieces is hashed where it enters
+/// the storage servers and nowhere else; the CRC-64 of the whole says that it arrived as it was read
+/// (decision 0017).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) size: u64,
     pub(super) crc64: u64,
-    pub(super) digest: Digest,
+    pub(super) digest: Option<Digest>,
+}
+
+impl Summary {
+    /// What the content is known by in what the user asked (R13). Content of one size has one kind of name.
+    fn name(&self) -> String {
+        match self.digest {
+            Some(digest) => digest.to_string(),
+            None => format!("crc64nvme:{:016x}:{}", self.crc64, self.size),
+        }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -65,7 +77,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn ask(&self, content: Digest) -> [u8; 32] {
+    fn ask(&self, content: Summary) -> [u8; 32] {
         let mut conditions = Vec::new();
         if let Some(version) = self.options.if_version {
             conditions.push(format!("if={version}"));
@@ -74,7 +86,8 @@ impl<'a> Request<'a> {
             conditions.push("create".to_owned());
         }
         let conditions: Vec<&str> = conditions.iter().map(String::as_str).collect();
-        ask(self.operation, &[self.path], &conditions, Some(self.asked.unwrap_or(content)))
+        let content = self.asked.map_or_else(|| content.name(), |asked| asked.to_string());
+        ask(self.operation, &[self.path], &conditions, Some(&content))
     }
 
     /// The request to commit `session`.
@@ -93,10 +106,10 @@ impl<'a> Request<'a> {
             target: Some(found.target.clone()),
             capability: Some(found.capability.clone()),
             epoch: acting.epoch,
-            asker: Some(key.asker(self.ask(summary.digest))),
+            asker: Some(key.asker(self.ask(summary))),
             size: summary.size,
             crc64: summary.crc64,
-            sha256: summary.digest.sha256.to_vec(),
+            sha256: summary.digest.map_or_else(Vec::new, |digest| digest.sha256.to_vec()),
             if_epoch: condition.epoch,
             if_number: condition.number,
             create_only: self.create_only,
@@ -121,16 +134,31 @@ mod tests {
         Digest { sha256: [byte; 32], ..Digest::default() }
     }
 
+    fn content(byte: u8) -> Summary {
+        Summary { size: 1, crc64: byte.into(), digest: None }
+    }
+
     #[test]
     fn an_append_asks_the_same_whatever_it_is_appended_to() {
         let options = WriteOptions { append: true, ..WriteOptions::default() };
         let base = |number| Some(VersionNumber { epoch: 1, number });
-        let ask = |base, content| {
+        let ask = |base, whole| {
             let name = PathName::parse("/a").unwrap();
-            Request::append("/a", name, &options, digest(7), base).ask(content)
+            Request::append("/a", name, &options, digest(7), base).ask(whole)
         };
-        assert_eq!(ask(base(1), digest(1)), ask(base(2), digest(2)));
-        assert_eq!(ask(base(1), digest(1)), ask(None, digest(3)));
+        assert_eq!(ask(base(1), content(1)), ask(base(2), content(2)));
+        assert_eq!(ask(base(1), content(1)), ask(None, content(3)));
+    }
+
+    #[test]
+    fn r13_another_content_under_the_same_key_is_another_request() {
+        let options = WriteOptions::default();
+        let ask = |whole| Request::new("/a", PathName::parse("/a").unwrap(), &options).ask(whole);
+        assert_eq!(ask(content(1)), ask(content(1)));
+        assert_ne!(ask(content(1)), ask(content(2)));
+        assert_ne!(ask(content(1)), ask(Summary { size: 2, ..content(1) }));
+        let hashed = |byte| Summary { digest: Some(digest(byte)), ..content(1) };
+        assert_ne!(ask(hashed(1)), ask(hashed(2)));
     }
 
     #[test]
@@ -139,7 +167,7 @@ mod tests {
         let plain = WriteOptions::default();
         let version = "1.2".parse().ok();
         let conditional = WriteOptions { if_version: version, ..WriteOptions::default() };
-        let of = |options| Request::new("/a", name(), options).ask(digest(1));
+        let of = |options| Request::new("/a", name(), options).ask(content(1));
         assert_ne!(of(&plain), of(&conditional));
         // How durable, is no part of it: repeating with another durability answers the same.
         let durable = WriteOptions { durability: super::super::Durability::Sync, ..WriteOptions::default() };

@@ -4,7 +4,7 @@ use super::content::{Again, Fed, Feeder, Piece, Source, Start};
 use super::receipt::Receipt;
 use super::request::{Request, Summary, new_session};
 use super::window::{Gap, Window};
-use crate::bounds::{ABORT_WAIT, WINDOW_POLL};
+use crate::bounds::{ABORT_WAIT, SOURCE_WAIT, WINDOW_POLL};
 use crate::call::call;
 use crate::core::{Acting, Core, Key};
 use crate::lookup::{Found, locate};
@@ -40,6 +40,8 @@ struct Upload {
     long: bool,
     /// A commit was sent and not answered.
     committing: bool,
+    /// Something went well since the last failure.
+    got_on: bool,
     /// Some bytes are in no window any more and cannot be read again.
     lost: bool,
 }
@@ -56,13 +58,12 @@ pub(super) async fn upload(core: &Core, request: &Request<'_>, start: Start) -> 
     let mut upload = Upload::new(start)?;
     let mut fresh = false;
     let written = loop {
-        let held = upload.window.held();
         let (error, pair) = match upload.attempt(core, request, &key, &mut retry, fresh).await {
             Ok(receipt) => break Ok(receipt),
             Err((error, Some(pair))) => (error, pair),
             Err((error, None)) => break Err(error),
         };
-        if upload.window.held() > held {
+        if std::mem::take(&mut upload.got_on) {
             retry.progress();
         }
         match core.after(error, pair, &request.name, &mut retry).await {
@@ -102,6 +103,7 @@ impl Upload {
             placed: None,
             long,
             committing: false,
+            got_on: false,
             lost: false,
         })
     }
@@ -226,6 +228,7 @@ impl Upload {
                 Some(answer) = flights.next(), if !flights.is_empty() => {
                     self.window.state(&answer?);
                     stall.progress();
+                    self.got_on = true;
                     if let Some(progress) = progress {
                         progress.store(self.window.held(), Ordering::Relaxed);
                     }
@@ -234,13 +237,17 @@ impl Upload {
                     Fed::Pieces(pieces) => pieces.into_iter().for_each(|piece| self.window.push(piece)),
                     Fed::End(summary) => self.summary = Some(summary),
                 },
-                // All is answered, but the partner is behind.
-                () = tokio::time::sleep(WINDOW_POLL), if flights.is_empty() => {
-                    if stall.left().is_zero() {
+                // All is answered, but the partner is behind, or the source has nothing now.
+                () = tokio::time::sleep(if room { SOURCE_WAIT } else { WINDOW_POLL }), if flights.is_empty() => {
+                    if room {
+                        // That takes as long as it takes; the session is told of, so that it does not expire.
+                        stall.progress();
+                    } else if stall.left().is_zero() {
                         return Err(Error::new(Code::Timeout, "the upload does not get on", "see `pairfs status`"));
                     }
                     let state = self.ask_state(acting, found, &stall).await?;
                     self.window.state(&state);
+                    self.got_on |= room;
                 }
             }
             if self.placed.as_ref().is_some_and(|placed| placed.renew <= Instant::now()) {
