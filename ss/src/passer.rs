@@ -3,7 +3,8 @@
 
 use crate::node::Node;
 use crate::partner::PATIENCE;
-use crate::upload::Upload;
+use crate::sessions::Piece;
+use crate::upload::{DIGESTS, InMemory, Upload};
 use bytes::Bytes;
 use ss_core::passing::Passing;
 use std::ops::Range;
@@ -43,7 +44,7 @@ pub fn start(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) {
 /// Has the partner open the session, and gives what it has of it.
 pub async fn ask(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) -> Result<SessionState> {
     let passer = Passer { node: node.clone(), upload: upload.clone(), epoch };
-    passer.pass(0, Bytes::new(), true).await
+    passer.open().await
 }
 
 struct Passer {
@@ -82,23 +83,30 @@ impl Passer {
 
     /// Passes on from where the partner is to the end; an error when the stream breaks.
     async fn stream(&self, changes: &mut watch::Receiver<SessionState>) -> Result<()> {
-        let there = self.pass(0, Bytes::new(), true).await?;
+        let there = self.open().await?;
+        self.upload.tell_anew();
         self.upload.passing_changed(|passing| passing.restarted(there.held));
         let mut calls = JoinSet::new();
         loop {
             changes.mark_unchanged();
-            while let Some((range, bytes)) = self.upload.next_to_pass() {
-                let bytes = match bytes {
-                    Some(bytes) => bytes,
-                    None => self.read_back(range.clone()).await?,
+            while let Some((range, piece)) = self.upload.next_to_pass() {
+                let (piece, memory) = match piece {
+                    Some(in_memory) => in_memory,
+                    None => self.read_back(range).await?,
                 };
-                let passer =
-                    Passer { node: self.node.clone(), upload: self.upload.clone(), epoch: self.epoch };
-                calls.spawn(async move { passer.pass(range.start, bytes, false).await });
+                let request = self.request(&piece);
+                let node = self.node.clone();
+                calls.spawn(async move {
+                    let passed = node.partner.call::<PassPiece>(&request, piece.bytes, PATIENCE).await;
+                    drop(memory);
+                    passed.map(|(there, _)| there)
+                });
             }
-            if let Some(seal) = self.upload.sealed()
+            if let Some(mut seal) = self.upload.sealed()
                 && calls.is_empty()
             {
+                let (from, digests) = self.rest_of_digests().await?;
+                (seal.passed.digests_from, seal.passed.digests) = (from, digests);
                 let told = self.node.partner.offer(seal.passed, self.epoch, seal.durable);
                 let prepared =
                     told.await.unwrap_or_else(|_| Err(Error::internal("an offer was forgotten")))?;
@@ -121,34 +129,61 @@ impl Passer {
 
     /// Reads bytes back. While a commit makes the content durable they are neither the upload's any more nor
     /// the store's yet; that passes.
-    async fn read_back(&self, range: Range<u64>) -> Result<Bytes> {
+    async fn read_back(&self, range: Range<u64>) -> Result<InMemory> {
+        let len = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+        let memory = self.node.sessions.read_back.clone().acquire_many_owned(len);
+        let memory = Arc::new(memory.await.map_err(Error::internal)?);
         let end = Instant::now() + PATIENCE;
         loop {
             let (upload, store, range) = (self.upload.clone(), self.node.store()?.clone(), range.clone());
+            let offset = range.start;
             let read = self.node.pool.run(move || upload.read_back(&store, range)).await;
             if read.is_ok() || self.upload.is_over() || Instant::now() >= end {
-                return read;
+                return read.map(|bytes| (Piece { offset, crcs: block_crcs(&bytes), bytes }, memory));
             }
             tokio::time::sleep(READ_PAUSE).await;
         }
     }
 
-    /// Passes one piece; an empty one opens the session there and asks what it has.
-    async fn pass(&self, offset: u64, bytes: Bytes, first: bool) -> Result<SessionState> {
-        let mut request = PassPieceRequest {
+    /// The last digests that the partner lacks; if there are more than one message takes, those before go at once.
+    async fn rest_of_digests(&self) -> Result<(u32, Bytes)> {
+        loop {
+            let piece = Piece { offset: 0, bytes: Bytes::new(), crcs: Vec::new() };
+            let request = self.request(&piece);
+            if request.digests.len() < 32 * DIGESTS {
+                return Ok((request.digests_from, request.digests));
+            }
+            self.node.partner.call::<PassPiece>(&request, Bytes::new(), PATIENCE).await?;
+        }
+    }
+
+    /// One piece, with the digests that the partner was not told yet.
+    fn request(&self, piece: &Piece) -> PassPieceRequest {
+        let (digests_from, digests) = self.upload.untold();
+        PassPieceRequest {
             session: self.upload.id.0.to_vec(),
-            offset,
-            crcs: block_crcs(&bytes),
+            offset: piece.offset,
+            crcs: piece.crcs.clone(),
             epoch: self.epoch,
+            digests_from,
+            digests,
+            ..PassPieceRequest::default()
+        }
+    }
+
+    /// Has the partner open the session, and asks what it has.
+    async fn open(&self) -> Result<SessionState> {
+        let (target, user) = self.upload.whose();
+        let request = PassPieceRequest {
+            session: self.upload.id.0.to_vec(),
+            epoch: self.epoch,
+            target: Some(target),
+            user,
+            size: self.upload.size_hint(),
+            timeout_ms: u64::try_from(CLIENT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             ..PassPieceRequest::default()
         };
-        if first {
-            let (target, user) = self.upload.whose();
-            (request.target, request.user) = (Some(target), user);
-            request.size = self.upload.size_hint();
-            request.timeout_ms = u64::try_from(CLIENT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-        }
-        Ok(self.node.partner.call::<PassPiece>(&request, bytes, PATIENCE).await?.0)
+        Ok(self.node.partner.call::<PassPiece>(&request, Bytes::new(), PATIENCE).await?.0)
     }
 }
 

@@ -4,7 +4,7 @@
 use crossbeam_channel::Sender;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use types::{Code, Error, Result};
 
 /// Jobs that wait for a thread; one more waits outside.
@@ -49,14 +49,32 @@ impl Pool {
     ) -> Result<T> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| gone())?;
         let (sender, receiver) = oneshot::channel();
+        // Whoever asked may have gone.
+        self.begin(move || drop(sender.send(work())), place)?;
+        receiver.await.unwrap_or_else(|_| Err(Error::internal("disk work panicked").outcome_unknown()))
+    }
+
+    /// Starts `work` on one of the threads and does not wait for its end.
+    pub async fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| gone())?;
+        self.begin(work, place)
+    }
+
+    /// Starts `work` on one of the threads if there is a place in the queue.
+    pub fn try_start(&self, work: impl FnOnce() + Send + 'static) {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            // Stopping: nobody needs it.
+            let _ = self.begin(work, place);
+        }
+    }
+
+    fn begin(&self, work: impl FnOnce() + Send + 'static, place: OwnedSemaphorePermit) -> Result<()> {
         let job = Box::new(move || {
-            // Whoever asked may have gone.
-            let _ = sender.send(work());
+            work();
             drop(place);
         });
         // Never blocks: there are as many places as the queue is long.
-        self.jobs.send(job).map_err(|_| gone())?;
-        receiver.await.unwrap_or_else(|_| Err(Error::internal("disk work panicked").outcome_unknown()))
+        self.jobs.send(job).map_err(|_| gone())
     }
 }
 

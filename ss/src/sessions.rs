@@ -10,9 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use types::ids::SessionId;
-use types::limits::{SERVER_WINDOW, SESSIONS_MAX};
+use types::limits::{MIB, SERVER_READS, SERVER_WINDOW, SESSIONS_MAX};
 use types::message::store::Target;
 use types::{Code, Error, Result};
+
+/// Bytes that are passed on after they were read back, all uploads together.
+const READ_BACK: usize = 16 * MIB;
 
 /// Locks; what is changed under these locks is complete at once.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -24,6 +27,10 @@ pub struct Sessions {
     table: Mutex<HashMap<SessionId, Arc<Upload>>>,
     /// Bytes of pieces that may be in memory.
     pub budget: Arc<Semaphore>,
+    /// Bytes that may be in memory because they were read back for passing them on.
+    pub read_back: Arc<Semaphore>,
+    /// Bytes of answers to reads that may be in memory.
+    pub reads: Arc<Semaphore>,
     /// Counts contents that became durable here; for those that wait for one.
     landed: watch::Sender<u64>,
 }
@@ -33,6 +40,8 @@ impl Default for Sessions {
         Sessions {
             table: Mutex::default(),
             budget: Arc::new(Semaphore::new(SERVER_WINDOW)),
+            read_back: Arc::new(Semaphore::new(READ_BACK)),
+            reads: Arc::new(Semaphore::new(SERVER_READS)),
             landed: watch::channel(0).0,
         }
     }
@@ -150,7 +159,15 @@ impl Sessions {
 pub(crate) struct Piece {
     pub offset: u64,
     pub bytes: Bytes,
+    /// CRC-64 of each block.
     pub crcs: Vec<u64>,
+}
+
+impl Piece {
+    /// Where it ends.
+    pub fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
 }
 
 /// Where the bytes of an upload are written.
@@ -164,6 +181,6 @@ pub(crate) fn writer<'a>(
 ) -> &'a mut ContentWriter {
     match slot {
         Some(writer) => writer,
-        None => slot.insert(store.writer(size_hint)),
+        None => slot.insert(store.writer(size_hint).without_digests()),
     }
 }

@@ -1,33 +1,56 @@
-//! One upload: its state, the pieces on their way to the disk and to the partner, and how a commit ended.
+//! One upload: its state and the pieces on their way to the disk.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`hashing`] | the digests of its chunks, beside the writing |
+//! | [`passing`] | what of it goes to the partner |
+//! | [`committing`] | its commit, and how that ended |
+
+mod committing;
+mod hashing;
+mod passing;
 
 use crate::node::Node;
+use crate::pool::Pool;
 use crate::sessions::{Piece, Writer, lock, writer};
-use crate::store::{Content, Store};
+use crate::store::Store;
 use bytes::Bytes;
+use hashing::{Hashing, Offered};
 use net::clock::boottime;
 use ss_core::passing::Passing;
-use ss_core::session::{AfterRefusal, CommitStep, PieceStep, WriteSession};
+use ss_core::session::{PieceStep, WriteSession};
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::timeout;
-use types::ids::{RequestKey, SessionId};
-use types::limits::{PIECE, SERVER_WINDOW};
+use types::ids::SessionId;
+use types::limits::SERVER_WINDOW;
 use types::message::partner::PassedSession;
 use types::message::store::{Receipt, SessionState, Target};
 use types::record::Manifest;
 use types::{Code, Error, Result};
+
+pub(crate) use passing::{DIGESTS, InMemory};
 
 /// How long a piece waits for those before it, for memory, or for the partner.
 const PIECE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of pieces kept for passing on; what does not fit is read back from the disk.
 const RECENT: u64 = ss_core::passing::IN_FLIGHT;
 
+/// Who sends a piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The client, or this member on its behalf: it is hashed here.
+    Client,
+    /// The acting member, which hashes; with the digests of chunks from one on that it has (decision 0017).
+    Acting(u32, Bytes),
+}
+
 struct Queued {
     piece: Piece,
     memory: Arc<OwnedSemaphorePermit>,
+    hashed_here: bool,
     done: oneshot::Sender<Result<u64>>,
 }
 
@@ -50,7 +73,9 @@ struct State {
     writing: bool,
     passing: Passing,
     passer: bool,
-    recent: VecDeque<(u64, Bytes, Arc<OwnedSemaphorePermit>)>,
+    recent: VecDeque<InMemory>,
+    /// Chunks whose digests the partner was told.
+    told: usize,
     /// Set by the commit.
     manifest: Option<Arc<Manifest>>,
     seal: Option<Seal>,
@@ -68,6 +93,7 @@ pub struct Upload {
     state: Mutex<State>,
     /// Taken only on disk threads.
     writer: Writer,
+    hashing: Hashing,
     progress: watch::Sender<SessionState>,
     outcome: watch::Sender<Option<Result<Receipt>>>,
     /// Whether the partner has prepared it; none: not known (yet).
@@ -88,12 +114,14 @@ impl Upload {
                 passing: Passing::new(false),
                 passer: false,
                 recent: VecDeque::new(),
+                told: 0,
                 manifest: None,
                 seal: None,
                 over: false,
                 mark: 0,
             }),
             writer: Mutex::new(None),
+            hashing: Hashing::default(),
             progress: watch::channel(SessionState::default()).0,
             outcome: watch::channel(None).0,
             partner: watch::channel(None).0,
@@ -177,27 +205,30 @@ impl Upload {
     ///
     /// # Errors
     /// `BAD_REQUEST`, `LOCKED`; `DAMAGED` for a wrong checksum; `DISK_FULL`; `BUSY`.
-    pub async fn piece(
+    pub(crate) async fn piece(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        offset: u64,
-        crcs: Vec<u64>,
-        body: Bytes,
+        sender: Sender,
+        piece: Piece,
     ) -> Result<SessionState> {
-        ss_core::session::check_piece(offset, body.len())?;
+        ss_core::session::check_piece(piece.offset, piece.bytes.len())?;
         let store = node.store()?.clone();
-        let memory = u32::try_from(body.len().min(SERVER_WINDOW)).unwrap_or(u32::MAX);
+        let memory = u32::try_from(piece.bytes.len().min(SERVER_WINDOW)).unwrap_or(u32::MAX);
         let memory = timeout(PIECE_WAIT, node.sessions.budget.clone().acquire_many_owned(memory));
         let memory = memory.await.ok().and_then(Result::ok).ok_or_else(too_much)?;
-        self.wait_for(offset).await?;
+        self.wait_for(piece.offset).await?;
+        // Before the piece is queued: so they are taken in the order of the pieces they came with.
+        if let Sender::Acting(from, digests) = &sender {
+            self.hashing.tell(*from, digests);
+        }
         let (done, written) = oneshot::channel();
-        let queued = Queued { piece: Piece { offset, bytes: body, crcs }, memory: Arc::new(memory), done };
-        match self.queue(queued)? {
+        let hashed_here = sender == Sender::Client;
+        match self.queue(Queued { piece, memory: Arc::new(memory), hashed_here, done })? {
             None => {}
             Some(start) => {
                 if start {
-                    let upload = self.clone();
-                    node.pool.run(move || upload.write(&store)).await?;
+                    let (upload, pool) = (self.clone(), node.pool.clone());
+                    node.pool.start(move || upload.write(&store, &pool)).await?;
                 }
                 written.await.map_err(|_| Error::internal("a piece was forgotten"))??;
             }
@@ -240,7 +271,7 @@ impl Upload {
     }
 
     /// Writes what is queued, on a disk thread.
-    fn write(&self, store: &Store) -> Result<()> {
+    fn write(self: &Arc<Self>, store: &Store, pool: &Pool) {
         loop {
             let queued = {
                 let mut state = lock(&self.state);
@@ -248,17 +279,22 @@ impl Upload {
                     Some(queued) => queued,
                     None => {
                         state.writing = false;
-                        return Ok(());
+                        return;
                     }
                 }
             };
-            let Queued { piece, memory, done } = queued;
+            let Queued { piece, memory, hashed_here, done } = queued;
             let written = {
                 let mut slot = lock(&self.writer);
                 writer(&mut slot, store, self.size_hint).push(piece.offset, &piece.bytes, &piece.crcs)
             };
             match &written {
-                Ok(held) => self.wrote(*held, piece, memory),
+                Ok(held) => {
+                    if hashed_here {
+                        self.hash(&piece, &memory, store, pool);
+                    }
+                    self.wrote(*held, piece, memory);
+                }
                 Err(error) => self.not_written(error),
             }
             // Whoever sent it may have gone.
@@ -266,12 +302,38 @@ impl Upload {
         }
     }
 
+    /// Has a piece hashed that was written; on a disk thread.
+    fn hash(self: &Arc<Self>, piece: &Piece, memory: &Arc<OwnedSemaphorePermit>, store: &Store, pool: &Pool) {
+        match self.hashing.offer(piece.offset, piece.bytes.clone(), memory.clone()) {
+            Offered::Running => {}
+            Offered::Start => {
+                let (upload, store) = (self.clone(), store.clone());
+                // Without a thread for it, it is done at the end.
+                pool.try_start(move || while matches!(upload.hash_more(&store), Ok(true)) {});
+            }
+            Offered::Help => {
+                // What cannot be read back now is read at the end.
+                let _ = self.hash_more(store);
+            }
+        }
+    }
+
+    /// Hashes a piece more of what is here; `false` if all of it is hashed. On a disk thread.
+    fn hash_more(&self, store: &Store) -> Result<bool> {
+        self.hashing.step(|| lock(&self.state).held, |range| self.read_back(store, range))
+    }
+
+    /// Takes digests that the acting member has computed (decision 0017).
+    pub(crate) fn tell(&self, from: u32, digests: &[u8]) {
+        self.hashing.tell(from, digests);
+    }
+
     fn wrote(&self, held: u64, piece: Piece, memory: Arc<OwnedSemaphorePermit>) {
         let mut state = lock(&self.state);
         state.held = held;
-        let kept: u64 = state.recent.iter().map(|(_, bytes, _)| bytes.len() as u64).sum();
+        let kept: u64 = state.recent.iter().map(|(piece, _)| piece.bytes.len() as u64).sum();
         if state.passing.is_on() && kept < RECENT {
-            state.recent.push_back((piece.offset, piece.bytes, memory));
+            state.recent.push_back((piece, memory));
         }
         drop(state);
         self.progress.send_modify(|progress| progress.held = held);
@@ -299,231 +361,6 @@ impl Upload {
         // A partner this slow is told apart by its own deadline.
         let _ = timeout(PIECE_WAIT, near).await;
         self.progress()
-    }
-
-    // ---- committing
-
-    /// A commit; see [`WriteSession::commit`].
-    pub fn commit(&self, user: &str, target: &Target, key: RequestKey) -> Result<CommitStep> {
-        let step = lock(&self.state).session.commit(boottime(), user, target, key)?;
-        if step != CommitStep::Join {
-            self.outcome.send_replace(None);
-        }
-        Ok(step)
-    }
-
-    /// How the commit ended, when it has.
-    pub async fn outcome(&self, patience: Duration) -> Result<Receipt> {
-        let mut outcome = self.outcome.subscribe();
-        let ended = timeout(patience, outcome.wait_for(Option::is_some)).await;
-        match ended {
-            Ok(Ok(ended)) => ended.clone().unwrap_or_else(|| Err(Error::internal("no outcome"))),
-            _ => Err(Error::new(
-                Code::OutcomeUnknown,
-                "the write was not decided in time",
-                "repeat it with its request key",
-            )
-            .outcome_unknown()),
-        }
-    }
-
-    /// Tells those that wait how the commit ended.
-    pub fn ended(&self, outcome: Result<Receipt>) {
-        self.outcome.send_replace(Some(outcome));
-    }
-
-    /// The content of `size` bytes that was uploaded, made whole; on a disk thread.
-    ///
-    /// # Errors
-    /// `NO_SUCH_SESSION` when bytes are missing, `BUSY` while somebody else makes it durable: the upload stays as it
-    /// is. After any other error the bytes are gone.
-    pub(crate) fn finish(&self, store: &Store, size: u64, crc64: u64, sha256: &[u8]) -> Result<Content> {
-        let mut slot = lock(&self.writer);
-        let held = lock(&self.state).held;
-        if held != size {
-            return Err(Error::new(
-                Code::NoSuchSession,
-                format_args!("{held} of {size} bytes are here"),
-                "open the session again, then send what is missing",
-            ));
-        }
-        if slot.is_none() && size == 0 {
-            return store.small(Bytes::new(), crc64);
-        }
-        let Some(writer) = slot.take() else {
-            return Err(Error::new(
-                Code::Busy,
-                "the content is being made durable just now",
-                "ask again in a moment",
-            ));
-        };
-        writer.finish(size, Some(crc64), (!sha256.is_empty()).then_some(sha256))
-    }
-
-    /// It could not be made durable.
-    pub fn not_prepared(&self) {
-        lock(&self.state).session.not_prepared(boottime());
-    }
-
-    /// It is durable here.
-    pub fn prepared(&self) {
-        lock(&self.state).session.prepared();
-    }
-
-    /// It is durable here for the partner, as `size` bytes.
-    pub(crate) fn prepared_for_partner(&self, size: u64) {
-        let mut state = lock(&self.state);
-        state.session.prepared();
-        (state.held, state.accepted) = (size, size);
-        drop(state);
-        self.progress.send_modify(|progress| progress.held = size);
-    }
-
-    /// All of it is here, though it did not come in pieces.
-    pub(crate) fn all_here(&self, size: u64) {
-        {
-            let mut state = lock(&self.state);
-            (state.held, state.accepted) = (size, size);
-        }
-        self.progress.send_modify(|progress| progress.held = size);
-    }
-
-    /// Lets the bytes go that are in no content yet; on a disk thread.
-    pub(crate) fn discard(&self) {
-        drop(lock(&self.writer).take());
-    }
-
-    /// Nobody knows what became of it.
-    pub fn in_doubt(&self) {
-        lock(&self.state).session.in_doubt();
-    }
-
-    /// The name manager has refused it.
-    pub fn refused(&self, code: Code) -> AfterRefusal {
-        lock(&self.state).session.refused(boottime(), code)
-    }
-
-    /// Open again though it was to be dropped: it expires later.
-    pub(crate) fn reopen(&self) {
-        lock(&self.state).session.reopen(boottime());
-    }
-
-    /// Open again, with `size` bytes durable here, which may be dropped once rows up to `mark` are applied. Nothing
-    /// happens if somebody commits it now.
-    pub(crate) fn undecided(&self, now: Duration, size: u64, mark: u64) {
-        let mut state = lock(&self.state);
-        if !state.session.is_open() && !state.session.is_idle_prepared() {
-            return;
-        }
-        state.session.reopen(now);
-        state.mark = state.mark.max(mark);
-        state.accepted = state.accepted.max(size);
-        state.held = state.held.max(size);
-        drop(state);
-        self.progress.send_modify(|progress| progress.held = progress.held.max(size));
-    }
-
-    // ---- passing on
-
-    /// Whether the caller shall start the task that passes on.
-    pub(crate) fn start_passer(&self) -> bool {
-        let mut state = lock(&self.state);
-        !state.over && !std::mem::replace(&mut state.passer, true)
-    }
-
-    /// Waits until nothing is passed on any more.
-    pub(crate) async fn passed(&self) {
-        // The sender lives as long as this does.
-        let _ = self.progress.subscribe().wait_for(|_| !lock(&self.state).passer).await;
-    }
-
-    pub(crate) fn passer_ended(&self) {
-        lock(&self.state).passer = false;
-        self.passing_changed(Passing::broken);
-    }
-
-    /// Changes how far passing on is, and tells those that wait.
-    pub(crate) fn passing_changed(&self, change: impl FnOnce(&mut Passing)) {
-        let (partner_held, passing) = {
-            let mut state = lock(&self.state);
-            change(&mut state.passing);
-            let partner = state.passing.partner_held();
-            if !state.passing.is_on() {
-                state.recent.clear();
-            }
-            (partner, state.passing.is_on())
-        };
-        self.progress.send_modify(|progress| {
-            progress.partner_held = partner_held;
-            progress.passing = passing;
-        });
-    }
-
-    /// The next bytes for the partner, marked as sent; the bytes themselves if they are in memory.
-    pub(crate) fn next_to_pass(&self) -> Option<(Range<u64>, Option<Bytes>)> {
-        let mut state = lock(&self.state);
-        let range = state.passing.next(state.held)?;
-        while state
-            .recent
-            .front()
-            .is_some_and(|(offset, bytes, _)| offset + bytes.len() as u64 <= range.start)
-        {
-            state.recent.pop_front();
-        }
-        let bytes = match state.recent.front() {
-            Some((offset, bytes, _))
-                if *offset == range.start && offset + bytes.len() as u64 == range.end =>
-            {
-                state.recent.pop_front().map(|(_, bytes, _)| bytes)
-            }
-            _ => None,
-        };
-        state.passing.sent(range.end);
-        Some((range, bytes))
-    }
-
-    /// Reads bytes back for passing on; on a disk thread.
-    pub(crate) fn read_back(&self, store: &Store, range: Range<u64>) -> Result<Bytes> {
-        let len = u32::try_from(range.end - range.start).unwrap_or(PIECE as u32);
-        let manifest = lock(&self.state).manifest.clone();
-        if let Some(manifest) = manifest {
-            return store.read(&manifest, range.start, len).map(|(bytes, _)| bytes);
-        }
-        match lock(&self.writer).as_ref() {
-            Some(writer) => writer.read(range.start, len),
-            None => Err(Error::internal("an upload without its bytes")),
-        }
-    }
-
-    /// All bytes are here as `manifest`, and the partner shall prepare them when it has them.
-    pub(crate) fn seal(&self, manifest: Arc<Manifest>, seal: Seal) {
-        {
-            let mut state = lock(&self.state);
-            state.manifest = Some(manifest);
-            state.seal = Some(seal);
-        }
-        self.partner.send_replace(None);
-        self.progress.send_modify(|_| {});
-    }
-
-    /// What the partner has to prepare, once it has all the bytes.
-    pub(crate) fn sealed(&self) -> Option<Seal> {
-        lock(&self.state).seal.clone()
-    }
-
-    /// Whether nothing goes on for it any more.
-    pub(crate) fn is_over(&self) -> bool {
-        lock(&self.state).over
-    }
-
-    /// Whether the partner has prepared it.
-    pub(crate) fn partner_prepared(&self, prepared: bool) {
-        self.partner.send_replace(Some(prepared));
-    }
-
-    /// Whether the partner has prepared it, and every change of that.
-    pub(crate) fn partner_watch(&self) -> watch::Receiver<Option<bool>> {
-        self.partner.subscribe()
     }
 }
 

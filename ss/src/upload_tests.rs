@@ -9,9 +9,10 @@ use crate::pool::Pool;
 use crate::repair::Repairs;
 use crate::scrub::Scrubs;
 use crate::serving::Serving;
+use crate::sessions::Piece;
 use crate::sessions::Sessions;
-use crate::store::{Store, StoreConfig};
-use crate::upload::Upload;
+use crate::store::{Content, Store, StoreConfig};
+use crate::upload::{Sender, Upload};
 use bytes::Bytes;
 use log::RealDisk;
 use net::Credential;
@@ -21,11 +22,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use types::Code;
-use types::content::{Digester, block_crcs, crc64};
+use types::content::{Digester, block_crcs, crc64, of_chunks};
 use types::ids::SessionId;
 use types::limits::{CHUNK, PIECE};
 use types::message::purpose;
-use types::message::store::Target;
+use types::message::store::{SessionState, Target};
 
 fn node() -> (Arc<Node>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -58,6 +59,16 @@ fn upload(node: &Node) -> Arc<Upload> {
     node.sessions.get_or_open(SessionId::from_random([9; 16]), None, open).unwrap()
 }
 
+async fn send(
+    node: &Arc<Node>,
+    upload: &Arc<Upload>,
+    offset: u64,
+    crcs: Vec<u64>,
+    bytes: Bytes,
+) -> types::Result<SessionState> {
+    upload.piece(node, Sender::Client, Piece { offset, bytes, crcs }).await
+}
+
 fn content(len: usize) -> Bytes {
     (0..len).map(|at| (at * 31 % 251) as u8).collect::<Vec<_>>().into()
 }
@@ -72,7 +83,7 @@ async fn pieces_that_overtake_each_other_become_the_file_that_was_sent() {
     for offset in offsets.into_iter().rev() {
         let piece = bytes.slice(offset..bytes.len().min(offset + PIECE));
         let (node, upload) = (node.clone(), upload.clone());
-        sends.spawn(async move { upload.piece(&node, offset as u64, block_crcs(&piece), piece).await });
+        sends.spawn(async move { send(&node, &upload, offset as u64, block_crcs(&piece), piece).await });
     }
     while let Some(sent) = sends.join_next().await {
         sent.unwrap().unwrap();
@@ -91,11 +102,11 @@ async fn a_piece_changed_on_the_way_is_refused_and_can_be_sent_again() {
     let upload = upload(&node);
     let piece = content(PIECE);
     let wrong = vec![1; block_crcs(&piece).len()];
-    assert!(upload.piece(&node, 0, wrong, piece.clone()).await.is_err());
+    assert!(send(&node, &upload, 0, wrong, piece.clone()).await.is_err());
     assert_eq!(upload.progress().held, 0);
-    let sent = upload.piece(&node, 0, block_crcs(&piece), piece.clone()).await.unwrap();
+    let sent = send(&node, &upload, 0, block_crcs(&piece), piece.clone()).await.unwrap();
     assert_eq!(sent.held, PIECE as u64);
-    let again = upload.piece(&node, 0, block_crcs(&piece), piece).await.unwrap();
+    let again = send(&node, &upload, 0, block_crcs(&piece), piece).await.unwrap();
     assert_eq!(again.held, PIECE as u64, "sent twice, held once");
 }
 
@@ -104,7 +115,7 @@ async fn a_commit_before_all_bytes_are_here_says_so_and_leaves_the_upload_as_it_
     let (node, _dir) = node();
     let upload = upload(&node);
     let piece = content(1000);
-    upload.piece(&node, 0, block_crcs(&piece), piece.clone()).await.unwrap();
+    send(&node, &upload, 0, block_crcs(&piece), piece.clone()).await.unwrap();
     let (ended, store) = (upload.clone(), node.store().unwrap().clone());
     let early = node.pool.run(move || ended.finish(&store, 2000, 0, &[])).await;
     assert_eq!(early.err().unwrap().code, Code::NoSuchSession);
@@ -119,8 +130,82 @@ async fn an_upload_that_was_given_up_gives_its_memory_and_its_place_back() {
     let upload = upload(&node);
     let before = node.sessions.budget.available_permits();
     let piece = content(PIECE);
-    upload.piece(&node, 0, block_crcs(&piece), piece).await.unwrap();
+    send(&node, &upload, 0, block_crcs(&piece), piece).await.unwrap();
     node.forget(&upload).await;
     assert!(node.sessions.get(upload.id).is_none() && upload.is_over());
     assert_eq!(node.sessions.budget.available_permits(), before);
+}
+
+/// What the acting member sends of `bytes`: pieces, each with the digests that are complete before it.
+async fn pass(node: &Arc<Node>, upload: &Arc<Upload>, bytes: &Bytes, until: usize, told: &[[u8; 32]]) {
+    for offset in (0..until).step_by(PIECE) {
+        let bytes = bytes.slice(offset..until.min(offset + PIECE));
+        let complete = offset / CHUNK;
+        let new = if offset.is_multiple_of(CHUNK) && complete > 0 { complete - 1..complete } else { 0..0 };
+        let digests = told.get(new.clone()).unwrap_or_default().concat().into();
+        let sender = Sender::Acting(new.start as u32, digests);
+        let piece = Piece { offset: offset as u64, crcs: block_crcs(&bytes), bytes };
+        upload.piece(node, sender, piece).await.unwrap();
+    }
+}
+
+fn chunks_of(bytes: &Bytes) -> Vec<[u8; 32]> {
+    let mut digester = Digester::default();
+    digester.update(bytes);
+    digester.chunks()
+}
+
+async fn finish(
+    node: &Arc<Node>,
+    upload: &Arc<Upload>,
+    bytes: &Bytes,
+    sha256: Vec<u8>,
+) -> types::Result<Content> {
+    let (upload, store) = (upload.clone(), node.store().unwrap().clone());
+    let (size, whole) = (bytes.len() as u64, crc64(bytes));
+    node.pool.run(move || upload.finish(&store, size, whole, &sha256)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_that_was_told_the_digests_prepares_without_hashing() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let bytes = content(2 * CHUNK + PIECE + 17);
+    // Told wrong, to see that they are taken as they are; the commit's own digest is what they have to fit.
+    let mut told = chunks_of(&bytes);
+    told[0][0] ^= 1;
+    pass(&node, &upload, &bytes, bytes.len(), &told).await;
+    upload.tell(1, &told[1..].concat());
+    let expected = of_chunks(&told);
+    let made = finish(&node, &upload, &bytes, expected.sha256.to_vec()).await.unwrap();
+    assert_eq!(made.manifest().digest().unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r17_what_was_told_must_fit_the_digest_of_the_whole() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let bytes = content(2 * CHUNK + 17);
+    let mut told = chunks_of(&bytes);
+    let expected = of_chunks(&told);
+    told[1][0] ^= 1;
+    pass(&node, &upload, &bytes, bytes.len(), &told).await;
+    upload.tell(1, &told[1..].concat());
+    let refused = finish(&node, &upload, &bytes, expected.sha256.to_vec()).await;
+    assert_eq!(refused.err().unwrap().code, Code::BadRequest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r28_a_partner_that_has_to_act_goes_on_from_the_digests_it_was_told() {
+    let (node, _dir) = node();
+    let upload = upload(&node);
+    let bytes = content(3 * CHUNK + 17);
+    let split = 2 * CHUNK + 2 * PIECE;
+    pass(&node, &upload, &bytes, split, &chunks_of(&bytes)).await;
+    for offset in (split..bytes.len()).step_by(PIECE) {
+        let piece = bytes.slice(offset..bytes.len().min(offset + PIECE));
+        send(&node, &upload, offset as u64, block_crcs(&piece), piece).await.unwrap();
+    }
+    let made = finish(&node, &upload, &bytes, Vec::new()).await.unwrap();
+    assert_eq!(made.manifest().digest().unwrap(), of_chunks(&chunks_of(&bytes)));
 }

@@ -71,7 +71,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Computes the digest of a content from its bytes in order, in pieces of any size.
+/// Computes the digest of a content, and those of its chunks, from its bytes in order, in pieces of any size.
 #[derive(Clone, Default)]
 pub struct Digester {
     chunk: Sha256,
@@ -83,35 +83,53 @@ impl Digester {
     /// Takes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            if self.in_chunk == CHUNK {
-                self.done.push(self.chunk.finalize_reset_digest());
-                self.in_chunk = 0;
-            }
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.in_chunk));
             self.chunk.update(now);
             self.in_chunk += now.len();
+            if self.in_chunk == CHUNK {
+                self.end_chunk();
+            }
             bytes = later;
         }
     }
 
-    /// The digest of all bytes taken.
-    pub fn finish(mut self) -> Digest {
-        let last: [u8; 32] = self.chunk.finalize().into();
-        if self.done.is_empty() {
-            return Digest { kind: DigestKind::Plain, sha256: last };
-        }
-        self.done.push(last);
-        of_chunks(&self.done)
+    fn end_chunk(&mut self) {
+        self.done.push(std::mem::take(&mut self.chunk).finalize().into());
+        self.in_chunk = 0;
     }
-}
 
-trait FinalizeReset {
-    fn finalize_reset_digest(&mut self) -> [u8; 32];
-}
+    /// Bytes taken, from the start; a chunk that was told counts whole.
+    pub fn taken(&self) -> u64 {
+        (self.done.len() * CHUNK + self.in_chunk) as u64
+    }
 
-impl FinalizeReset for Sha256 {
-    fn finalize_reset_digest(&mut self) -> [u8; 32] {
-        std::mem::take(self).finalize().into()
+    /// The digests of the chunks that are complete.
+    pub fn done(&self) -> &[[u8; 32]] {
+        &self.done
+    }
+
+    /// Takes digests of chunks that somebody else computed, from chunk `from` on. What is known is passed over, what
+    /// would leave a gap is not taken.
+    pub fn tell(&mut self, from: usize, digests: impl IntoIterator<Item = [u8; 32]>) {
+        for (index, digest) in (from..).zip(digests) {
+            if index == self.done.len() {
+                self.done.push(digest);
+                (self.chunk, self.in_chunk) = (Sha256::new(), 0);
+            }
+        }
+    }
+
+    /// The digests of all chunks. The empty content has one empty chunk.
+    pub fn chunks(mut self) -> Vec<[u8; 32]> {
+        if self.in_chunk > 0 || self.done.is_empty() {
+            self.end_chunk();
+        }
+        self.done
+    }
+
+    /// The digest of all bytes taken.
+    pub fn finish(self) -> Digest {
+        of_chunks(&self.chunks())
     }
 }
 
@@ -150,6 +168,24 @@ mod tests {
         let mut digester = Digester::default();
         digester.update(&bytes);
         assert_eq!(digester.finish(), of_chunks(&[sha256(&bytes[..CHUNK]), sha256(&bytes[CHUNK..])]));
+    }
+
+    #[test]
+    fn chunks_that_were_told_count_as_if_they_had_been_hashed() {
+        let bytes: Vec<u8> = (0..3 * CHUNK + 5).map(|at| (at % 251) as u8).collect();
+        let mut all = Digester::default();
+        all.update(&bytes);
+        let known = all.clone().chunks();
+        let mut told = Digester::default();
+        told.update(&bytes[..9]);
+        told.tell(1, [known[1]]);
+        assert_eq!(told.taken(), 9, "a gap is not taken");
+        told.tell(0, known[..2].iter().copied());
+        told.tell(1, [[7; 32]]);
+        assert_eq!(told.taken(), 2 * CHUNK as u64);
+        told.update(&bytes[2 * CHUNK..]);
+        assert_eq!(told.done(), &known[..3]);
+        assert_eq!((told.clone().chunks(), told.finish()), (known, all.finish()));
     }
 
     proptest! {

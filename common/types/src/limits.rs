@@ -21,8 +21,11 @@ pub const INLINE_MAX: usize = 16 * KIB;
 pub const BLOCK: usize = 64 * KIB;
 /// The most bytes a client keeps that are not yet on both members.
 pub const CLIENT_WINDOW: usize = 16 * MIB;
-/// The most bytes in flight in one server, over all sessions.
-pub const SERVER_WINDOW: usize = 128 * MIB;
+/// The most bytes of requests in flight in one server, over all connections; and of uploads that are kept beyond
+/// their request, over all sessions (R38).
+pub const SERVER_WINDOW: usize = 64 * MIB;
+/// The most bytes of answers to reads in one server that are not written out yet, over all connections (R38).
+pub const SERVER_READS: usize = 32 * MIB;
 /// The largest file, in bytes: bounded by the manifest, which must fit a record.
 pub const FILE_MAX: u64 = 1 << 40;
 
@@ -159,7 +162,7 @@ const _: () = {
     assert!(CHUNK.is_multiple_of(PIECE) && PIECE.is_multiple_of(BLOCK), "cuts nest");
     assert!(INLINE_MAX <= BLOCK, "inline content is one block");
     assert!(CLIENT_WINDOW >= 2 * CHUNK, "a client can fill one chunk while one is on its way");
-    assert!(SERVER_WINDOW >= CLIENT_WINDOW);
+    assert!(SERVER_WINDOW >= 2 * CLIENT_WINDOW && SERVER_READS >= CLIENT_WINDOW);
     assert!(SCRUB_AHEAD * CHUNK <= CLIENT_WINDOW, "a scrub takes no more memory than one client");
     assert!(SCRUB_FILES * 10 <= FRAME_HEAD_MAX && SCRUB_FINDINGS * 1024 <= FRAME_HEAD_MAX);
     assert!(BATCH_BYTES <= FRAME_HEAD_MAX);

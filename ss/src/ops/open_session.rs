@@ -3,7 +3,8 @@
 use crate::fetch;
 use crate::node::Node;
 use crate::passer;
-use crate::upload::Upload;
+use crate::sessions::Piece;
+use crate::upload::{Sender, Upload};
 use net::clock::boottime;
 use ss_core::session::WriteSession;
 use std::collections::VecDeque;
@@ -44,7 +45,8 @@ async fn take_over(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) -> Result
         let Some(next) = flying.pop_front() else { break };
         let (offset, bytes) = next.await.map_err(Error::internal)?;
         let bytes = bytes?;
-        upload.piece(node, offset, block_crcs(&bytes), bytes).await?;
+        let piece = Piece { offset, crcs: block_crcs(&bytes), bytes };
+        upload.piece(node, Sender::Client, piece).await?;
     }
     Ok(())
 }

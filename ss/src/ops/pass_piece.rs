@@ -1,7 +1,9 @@
-//! PassPiece: a piece of an upload that goes on at the acting member (R18). An empty one opens the session
-//! here and asks what is here already.
+//! PassPiece: a piece of an upload that goes on at the acting member (R18), with the digests it has computed. An
+//! empty one with a target opens the session here and asks what is here already; without, it only tells digests.
 
 use crate::node::Node;
+use crate::sessions::Piece;
+use crate::upload::Sender;
 use bytes::Bytes;
 use net::clock::boottime;
 use ss_core::session::WriteSession;
@@ -17,7 +19,14 @@ pub async fn run(node: Arc<Node>, request: PassPieceRequest, body: Bytes) -> Res
     node.serving.check_reign(request.epoch)?;
     let id = SessionId::from_slice(&request.session)?;
     let Some(target) = request.target else {
-        return node.sessions.find(id)?.piece(&node, request.offset, request.crcs, body).await;
+        let upload = node.sessions.find(id)?;
+        if body.is_empty() {
+            upload.tell(request.digests_from, &request.digests);
+            return Ok(upload.progress());
+        }
+        let sender = Sender::Acting(request.digests_from, request.digests);
+        let piece = Piece { offset: request.offset, bytes: body, crcs: request.crcs };
+        return upload.piece(&node, sender, piece).await;
     };
     node.serving.check_pair(target.pair)?;
     if let Some(held) = node.store()?.lookup(id)? {
@@ -28,8 +37,5 @@ pub async fn run(node: Arc<Node>, request: PassPieceRequest, body: Bytes) -> Res
         WriteSession::open(boottime(), &request.user, target.clone(), timeout)
     })?;
     upload.again(&request.user, &target)?;
-    if body.is_empty() {
-        return Ok(upload.progress());
-    }
-    upload.piece(&node, request.offset, request.crcs, body).await
+    Ok(upload.progress())
 }

@@ -47,6 +47,9 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
         // Prepared again: it may be open, or buffered only.
         Some(_) => (None, None),
         None => {
+            if let Some(upload) = node.sessions.get(id) {
+                upload.tell(passed.digests_from, &passed.digests);
+            }
             let (content, pin) = content(node, id, &manifest, &passed.cites).await?;
             if content.manifest().sha256 != manifest.sha256 {
                 return Err(Error::bad_request("the passed bytes do not fit their digest"));

@@ -1,6 +1,8 @@
 //! Piece: some bytes of an upload. No capability: the session belongs to its user (R15).
 
 use crate::node::Node;
+use crate::sessions::Piece;
+use crate::upload::Sender;
 use bytes::Bytes;
 use std::sync::Arc;
 use types::Result;
@@ -11,5 +13,6 @@ use types::message::store::{PieceRequest, SessionState};
 pub async fn run(node: Arc<Node>, user: String, request: PieceRequest, body: Bytes) -> Result<SessionState> {
     let upload = node.sessions.find(SessionId::from_slice(&request.session)?)?;
     upload.check_user(&user)?;
-    upload.piece(&node, request.offset, request.crcs, body).await
+    let piece = Piece { offset: request.offset, bytes: body, crcs: request.crcs };
+    upload.piece(&node, Sender::Client, piece).await
 }

@@ -8,6 +8,9 @@ use net::{BoxFuture, Outgoing};
 use ss_core::head::{Place, readable};
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use types::capability::right;
 use types::content::crc64;
 use types::ids::VersionNumber;
@@ -15,6 +18,9 @@ use types::limits::PIECE;
 use types::message::store::{Read, ReadReply, ReadRequest};
 use types::record::{Manifest, Version};
 use types::{Code, Error, Result};
+
+/// How long a read waits until others have taken their bytes.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// Checks and finds at once; only bytes outside the manifest wait for a disk thread. What does not check is repaired
 /// from the partner and read again: a bad copy is never served (I6).
@@ -49,6 +55,8 @@ async fn read_chunks(
     len: u32,
 ) -> Result<Outgoing> {
     let store = node.store()?.clone();
+    let memory = timeout(WAIT, node.sessions.reads.clone().acquire_many_owned(len)).await;
+    let memory = memory.ok().and_then(|memory| memory.ok()).ok_or_else(too_much)?;
     // From here on it stays until its bytes are read (R32). If it has gone meanwhile, the read says so.
     let _pin = store.pin(version.session_id()?)?;
     let read = {
@@ -57,8 +65,26 @@ async fn read_chunks(
     };
     match read {
         Err(error) if is_bad(&error) => read_healed(node, version, Some(manifest), offset, len).await,
-        read => read.map(|(bytes, crc)| answer(version, bytes, crc)),
+        read => read.map(|(bytes, crc)| {
+            answer(version, Bytes::from_owner(Unsent { bytes, _memory: memory }), crc)
+        }),
     }
+}
+
+/// Bytes of an answer, and their share of what answers may take; given back when they are written out.
+struct Unsent {
+    bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn too_much() -> Error {
+    Error::new(Code::Busy, "too many bytes are on their way to readers", "ask again in a moment")
 }
 
 /// The same once what is bad has been repaired.

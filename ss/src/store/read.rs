@@ -3,8 +3,9 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use log::LogError;
-use types::content::crc64;
+use log::{Extent, Extents, LogError};
+use net::buffers::{BUFFER, Buffer};
+use types::content::{crc64, crc64_concat};
 use types::ids::{DigestKind, SessionId};
 use types::limits::{BLOCK, CHUNK};
 use types::record::{ChunkRef, Manifest};
@@ -31,6 +32,30 @@ pub(crate) fn check_blocks(bytes: &[u8], crcs: &[u64], place: impl Fn() -> Strin
         }
         None => Ok(()),
     }
+}
+
+/// `len` bytes of an extent from its byte `start` on, not checked yet.
+pub(crate) fn read_extent(
+    extents: &Extents,
+    extent: &Extent,
+    start: usize,
+    len: usize,
+) -> std::result::Result<Bytes, LogError> {
+    if len > BUFFER {
+        let mut bytes = vec![0; len];
+        extents.read_at(extent, start as u32, &mut bytes)?;
+        return Ok(bytes.into());
+    }
+    let mut bytes = Buffer::take();
+    extents.read_at(extent, start as u32, bytes.room(len))?;
+    bytes.fill(len);
+    Ok(bytes.freeze())
+}
+
+/// The CRC-64 of `len` bytes from those of their blocks.
+pub(crate) fn crc_of_blocks(crcs: &[u64], len: usize) -> u64 {
+    let blocks = (0..len).step_by(BLOCK).zip(crcs);
+    blocks.fold(0, |sum, (at, crc)| crc64_concat(sum, *crc, BLOCK.min(len - at) as u64))
 }
 
 impl Shared {
@@ -62,10 +87,10 @@ impl Shared {
                 .get(index)
                 .ok_or_else(|| damaged("a manifest is shorter than its content"))?;
             let (from, to) = ((at - start) as usize, (end - start).min(chunk.len.into()) as usize);
-            let part = self.read_chunk(chunk, from, to)?;
+            let (part, crc) = self.read_chunk(chunk, from, to)?;
             at = start + to as u64;
             if at == end && out.is_empty() {
-                let crc = crc64(&part);
+                let crc = crc.unwrap_or_else(|| crc64(&part));
                 return Ok((part, crc));
             }
             out.extend_from_slice(&part);
@@ -76,8 +101,13 @@ impl Shared {
         Ok((Bytes::from(out), crc))
     }
 
-    /// Bytes `from..to` of a chunk.
-    pub(super) fn read_chunk(&self, chunk: &ChunkRef, from: usize, to: usize) -> Result<Bytes> {
+    /// Bytes `from..to` of a chunk, and their CRC-64 if it follows from those of the blocks.
+    pub(super) fn read_chunk(
+        &self,
+        chunk: &ChunkRef,
+        from: usize,
+        to: usize,
+    ) -> Result<(Bytes, Option<u64>)> {
         let sha256 = digest_of(&chunk.sha256)?;
         // Room that is given back is not used again before those who found it in the index have read.
         let _pin = self.reading.read().unwrap_or_else(PoisonError::into_inner);
@@ -95,11 +125,7 @@ impl Shared {
         let len = to.next_multiple_of(BLOCK).min(entry.len as usize) - start;
         let _clock = self.health.operation();
         let bytes = match entry.location {
-            Location::Extent(extent) => {
-                let mut bytes = vec![0; len];
-                self.extents.read_at(&extent, start as u32, &mut bytes).map_err(log_error)?;
-                Bytes::from(bytes)
-            }
+            Location::Extent(extent) => read_extent(&self.extents, &extent, start, len).map_err(log_error)?,
             Location::Journal { position, skip } => {
                 let read = self.reader.read_range(position, skip as usize + start, len);
                 read.map_err(|error| match error {
@@ -111,7 +137,10 @@ impl Shared {
         };
         let crcs = entry.crcs.get(start / BLOCK..).unwrap_or_default();
         check_blocks(&bytes, crcs, || self.place_name(entry.location))?;
-        Ok(bytes.slice(from - start..to - start))
+        if from == start && to - start == len {
+            return Ok((bytes, Some(crc_of_blocks(crcs, len))));
+        }
+        Ok((bytes.slice(from - start..to - start), None))
     }
 
     fn place_name(&self, location: Location) -> String {

@@ -57,7 +57,7 @@ impl Store {
 
 impl Shared {
     pub(super) fn verify_chunk(&self, chunk: &ChunkRef) -> Result<()> {
-        let bytes = self.read_chunk(chunk, 0, chunk.len as usize)?;
+        let (bytes, _) = self.read_chunk(chunk, 0, chunk.len as usize)?;
         if sha256(&bytes)[..] == chunk.sha256[..] {
             return Ok(());
         }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use log::{Extent, Extents, LogError};
-use sha2::{Digest as _, Sha256};
-use types::content::{crc64, crc64_concat, of_chunks};
+use types::content::{Digester, crc64, crc64_concat, of_chunks};
 use types::ids::DigestKind;
 use types::limits::{BLOCK, CHUNK, INLINE_MAX};
 use types::record::{ChunkRef, Manifest};
@@ -13,7 +12,7 @@ use types::{Code, Error, Result};
 
 use super::change::ChunkPlace;
 use super::content::{Content, Reserved, bad_crc};
-use super::read::check_blocks;
+use super::read::{check_blocks, crc_of_blocks, read_extent};
 use super::trouble::{Health, log_error};
 
 /// One upload. Blocking; for one thread at a time. What it holds is in memory and in extents that nothing
@@ -29,10 +28,11 @@ pub struct ContentWriter {
     held: u64,
     done: Vec<DoneChunk>,
     current: Current,
+    /// None: the digests come from elsewhere.
+    digester: Option<Digester>,
 }
 
 struct DoneChunk {
-    sha256: [u8; 32],
     crc64: u64,
     crcs: Vec<u64>,
     extent: Extent,
@@ -42,7 +42,6 @@ struct DoneChunk {
 #[derive(Default)]
 struct Current {
     len: usize,
-    sha: Sha256,
     /// CRC-64 of each block; the last may still grow.
     crcs: Vec<u64>,
     /// The bytes, as long as there is no extent: the first block of the content.
@@ -68,7 +67,14 @@ impl ContentWriter {
             held: 0,
             done: Vec::new(),
             current: Current::default(),
+            digester: Some(Digester::default()),
         }
+    }
+
+    /// The same without computing digests: [`finish_as`](Self::finish_as) is told them.
+    pub fn without_digests(mut self) -> ContentWriter {
+        self.digester = None;
+        self
     }
 
     /// Bytes held, from the start.
@@ -107,8 +113,10 @@ impl ContentWriter {
     /// Adds bytes of the current chunk.
     fn take(&mut self, bytes: &[u8], known: &[u64]) -> Result<()> {
         self.store(bytes)?;
+        if let Some(digester) = &mut self.digester {
+            digester.update(bytes);
+        }
         let chunk = &mut self.current;
-        chunk.sha.update(bytes);
         let mut rest = bytes;
         let mut known = known.iter();
         while !rest.is_empty() {
@@ -146,11 +154,7 @@ impl ContentWriter {
     }
 
     fn write(&self, extent: &Extent, at: u32, bytes: &[u8]) -> Result<()> {
-        let extents = self.reserved.extents();
-        let written = extents
-            .write_at(extent, at, bytes)
-            .and_then(|()| extents.writeback(extent, at, bytes.len() as u32));
-        written.map_err(|e| self.failed(e))
+        self.reserved.extents().write_at(extent, at, bytes).map_err(|e| self.failed(e))
     }
 
     /// An extent of at least `len` bytes that holds what the current chunk has so far.
@@ -205,13 +209,11 @@ impl ContentWriter {
             extent = self.reserved.extents().shrink(extent, chunk.len as u32).map_err(log_error)?;
             self.reserved.replace_last(extent);
         }
-        let sha256 = chunk.sha.finalize().into();
-        self.done.push(DoneChunk {
-            sha256,
-            crc64: combine(&chunk.crcs, chunk.len),
-            crcs: chunk.crcs,
-            extent,
-        });
+        // A hint, a whole chunk at a time: what is wrong with the disk the sync will say.
+        if let Err(error) = self.reserved.extents().writeback(&extent, 0, extent.len) {
+            tracing::debug!(%error, "a chunk's writing back was not begun");
+        }
+        self.done.push(DoneChunk { crc64: crc_of_blocks(&chunk.crcs, chunk.len), crcs: chunk.crcs, extent });
         Ok(())
     }
 
@@ -255,10 +257,10 @@ impl ContentWriter {
         to: usize,
     ) -> Result<Bytes> {
         let start = from / BLOCK * BLOCK;
-        let mut bytes = vec![0; to.next_multiple_of(BLOCK).min(len) - start];
-        self.reserved.extents().read_at(extent, start as u32, &mut bytes).map_err(|e| self.failed(e))?;
+        let len = to.next_multiple_of(BLOCK).min(len) - start;
+        let bytes = read_extent(self.reserved.extents(), extent, start, len).map_err(|e| self.failed(e))?;
         check_blocks(&bytes, &crcs[start / BLOCK..], || format!("extent {}:{}", extent.file, extent.offset))?;
-        Ok(Bytes::from(bytes).slice(from - start..to - start))
+        Ok(bytes.slice(from - start..to - start))
     }
 
     fn failed(&self, error: LogError) -> Error {
@@ -271,6 +273,21 @@ impl ContentWriter {
     /// # Errors
     /// `BadRequest` when size, CRC-64 or digest (SHA-256, as the content's digest has it) are not as expected.
     pub fn finish(mut self, size: u64, crc: Option<u64>, sha256: Option<&[u8]>) -> Result<Content> {
+        let digests = self.digester.take().unwrap_or_default().chunks();
+        self.finish_as(size, crc, sha256, &digests)
+    }
+
+    /// [`finish`](Self::finish) with the SHA-256 of each chunk as computed elsewhere.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish); also `BadRequest` when there is not one digest for each chunk.
+    pub fn finish_as(
+        mut self,
+        size: u64,
+        crc: Option<u64>,
+        sha256: Option<&[u8]>,
+        digests: &[[u8; 32]],
+    ) -> Result<Content> {
         let differs = |what: &str| {
             Error::new(
                 Code::BadRequest,
@@ -281,13 +298,16 @@ impl ContentWriter {
         if self.held != size {
             return Err(differs("size"));
         }
+        if digests.len() as u64 != size.div_ceil(CHUNK as u64).max(1) {
+            return Err(differs("number of chunks"));
+        }
         let content = if self.done.is_empty() && self.current.extent.is_none() {
-            self.into_tail()
+            self.into_tail(&digests[0])
         } else {
             if self.current.len > 0 {
                 self.close_chunk()?;
             }
-            self.into_chunks()
+            self.into_chunks(digests)
         };
         if crc.is_some_and(|crc| crc != content.manifest.crc64) {
             return Err(differs("CRC-64"));
@@ -299,13 +319,13 @@ impl ContentWriter {
     }
 
     /// A content of at most one block: inline, or one chunk, but in the journal either way.
-    fn into_tail(self) -> Content {
+    fn into_tail(self, sha256: &[u8; 32]) -> Content {
         let chunk = self.current;
-        let (bytes, crc) = (Bytes::from(chunk.buffer), combine(&chunk.crcs, chunk.len));
+        let (bytes, crc) = (Bytes::from(chunk.buffer), crc_of_blocks(&chunk.crcs, chunk.len));
         if bytes.len() <= INLINE_MAX {
             return Content::inline(bytes, crc);
         }
-        let sha256 = Bytes::copy_from_slice(&chunk.sha.finalize());
+        let sha256 = Bytes::copy_from_slice(sha256);
         let len = bytes.len() as u32;
         let manifest = Manifest {
             size: len.into(),
@@ -319,9 +339,8 @@ impl ContentWriter {
         Content { manifest, tail: bytes, places, reserved: None }
     }
 
-    fn into_chunks(self) -> Content {
-        let digests: Vec<[u8; 32]> = self.done.iter().map(|c| c.sha256).collect();
-        let digest = of_chunks(&digests);
+    fn into_chunks(self, digests: &[[u8; 32]]) -> Content {
+        let digest = of_chunks(digests);
         let mut manifest = Manifest {
             size: self.held,
             digest_kind: digest.kind as u32,
@@ -329,8 +348,8 @@ impl ContentWriter {
             ..Manifest::default()
         };
         let mut places = Vec::with_capacity(self.done.len());
-        for chunk in self.done {
-            let (sha256, len) = (Bytes::copy_from_slice(&chunk.sha256), chunk.extent.len);
+        for (chunk, sha256) in self.done.into_iter().zip(digests) {
+            let (sha256, len) = (Bytes::copy_from_slice(sha256), chunk.extent.len);
             manifest.crc64 = crc64_concat(manifest.crc64, chunk.crc64, len.into());
             manifest.chunks.push(ChunkRef { sha256: sha256.clone(), len, crc64: chunk.crc64 });
             let (file, offset) = (chunk.extent.file, chunk.extent.offset);
@@ -338,14 +357,4 @@ impl ContentWriter {
         }
         Content { manifest, tail: Bytes::new(), places, reserved: Some(self.reserved) }
     }
-}
-
-/// The CRC-64 of `len` bytes from those of their blocks.
-fn combine(crcs: &[u64], len: usize) -> u64 {
-    let mut left = len;
-    crcs.iter().fold(0, |sum, crc| {
-        let block = left.min(BLOCK);
-        left -= block;
-        crc64_concat(sum, *crc, block as u64)
-    })
 }

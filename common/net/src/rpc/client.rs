@@ -2,8 +2,8 @@
 
 use crate::bounds::{COALESCE_MAX, LINGER_MAX, PUSH_BACKLOG};
 use crate::frame::{Frame, FrameCodec, Kind};
-use crate::reader::FrameReader;
 use crate::handshake::{self, Credential, Learnt};
+use crate::reader::FrameReader;
 use crate::rpc::outbox::Outbox;
 use crate::rpc::{Method, Push, Pushes, failure};
 use crate::transport::{Dial, Stream, Tcp};

@@ -1,7 +1,7 @@
 //! One connection of a server: reads requests, begins them, answers.
 
 use crate::BoxFuture;
-use crate::bounds::{DRAIN_MAX, HELLO_FRAME_MAX, INLINE_BURST, LINGER_MAX, REQUEST_BYTES};
+use crate::bounds::{BULK_MIN, DRAIN_MAX, HELLO_FRAME_MAX, INLINE_BURST, LINGER_MAX, REQUEST_BYTES};
 use crate::frame::{Frame, Kind};
 use crate::reader::FrameReader;
 use crate::rpc::lane::{Lane, Turn};
@@ -22,6 +22,8 @@ use types::{Code, Error, Result};
 pub(crate) struct Place {
     _count: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+    /// Its share of the whole server's, if it is large.
+    _bulk: Option<OwnedSemaphorePermit>,
 }
 
 /// What the requests of one connection share.
@@ -44,12 +46,18 @@ impl Drop for Connected {
 }
 
 /// Serves `context.session`, whose service has accepted it, to its end.
-pub(crate) async fn serve(context: Context, mut reader: FrameReader, draining: CancellationToken) {
+pub(crate) async fn serve(
+    context: Context,
+    mut reader: FrameReader,
+    bulk: Arc<Semaphore>,
+    draining: CancellationToken,
+) {
     let writer = tokio::spawn(write(context.session.clone()));
     let connected = Connected(context.clone());
     let mut requests = Requests {
         count: Arc::new(Semaphore::new(CONN_INFLIGHT)),
         bytes: Arc::new(Semaphore::new(REQUEST_BYTES)),
+        bulk,
         lane: Lane::new(context.clone()),
         context,
         draining,
@@ -87,6 +95,9 @@ struct Requests {
     context: Context,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// Bytes of large requests, of all connections (R38). Small ones go without, so that what keeps a cluster
+    /// together does not wait for bulk.
+    bulk: Arc<Semaphore>,
     lane: Lane,
     draining: CancellationToken,
     burst: u32,
@@ -160,27 +171,30 @@ impl Requests {
 
     /// Waits for a place; `None` when the connection ends meanwhile.
     async fn place(&self, bytes: usize) -> Option<Place> {
+        let is_bulk = bytes >= BULK_MIN;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let (count, room) = (self.count.clone(), self.bytes.clone());
-        if let (Ok(_count), Ok(_bytes)) =
-            (count.clone().try_acquire_owned(), room.clone().try_acquire_many_owned(bytes))
-        {
-            return Some(Place { _count, _bytes });
-        }
         let session = &self.context.session;
-        session.outbox.flush_now();
+        let place = async {
+            let _count = take(&self.count, 1, session).await?;
+            let _bytes = take(&self.bytes, bytes, session).await?;
+            let _bulk = if is_bulk { Some(take(&self.bulk, bytes, session).await?) } else { None };
+            Some(Place { _count, _bytes, _bulk })
+        };
         tokio::select! {
             biased;
+            place = place => place,
             () = session.closed() => None,
-            count = count.acquire_owned() => Some(Place {
-                _count: count.ok()?,
-                _bytes: tokio::select! {
-                    () = session.closed() => return None,
-                    bytes = room.acquire_many_owned(bytes) => bytes.ok()?,
-                },
-            }),
         }
     }
+}
+
+/// Takes `many` of what there are; what is answered already goes out before it waits for others.
+async fn take(all: &Arc<Semaphore>, many: u32, session: &Session) -> Option<OwnedSemaphorePermit> {
+    if let Ok(taken) = all.clone().try_acquire_many_owned(many) {
+        return Some(taken);
+    }
+    session.outbox.flush_now();
+    all.clone().acquire_many_owned(many).await.ok()
 }
 
 /// Once the server stops: says so, waits for the requests that are worked on, for a while.

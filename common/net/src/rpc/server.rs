@@ -2,8 +2,8 @@
 
 use crate::bounds::{ACCEPT_REST, ACCEPT_TELL, DRAIN_MAX, HANDSHAKES_MAX, HELLO_FRAME_MAX, LINGER_MAX};
 use crate::frame::{FrameCodec, Kind};
-use crate::reader::FrameReader;
 use crate::handshake::{self, Keyring};
+use crate::reader::FrameReader;
 use crate::rpc::connection::{Context, caught, failed, serve};
 use crate::rpc::{Service, Session, failure};
 use crate::transport::{Listen, Stream};
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use types::limits::{CONN_MAX, HELLO_TIMEOUT};
+use types::limits::{CONN_MAX, HELLO_TIMEOUT, SERVER_WINDOW};
 use types::{Code, Error, Result};
 
 /// Runs services.
@@ -27,6 +27,7 @@ struct House {
     service: Arc<dyn Service>,
     places: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
     draining: CancellationToken,
 }
 
@@ -49,8 +50,9 @@ impl Server {
     /// returns.
     ///
     /// At `places` connections, or 512 (or half of `places`) that have not proved themselves, the next is refused
-    /// with `BUSY`; one that has not proved itself after [`HELLO_TIMEOUT`] is dropped. Nothing a client sends ends
-    /// the server, nor does a lack of sockets: it rests and tries again.
+    /// with `BUSY`; one that has not proved itself after [`HELLO_TIMEOUT`] is dropped. With [`SERVER_WINDOW`] bytes
+    /// of large requests in work, connections that bring more are not read until some are answered (R38). Nothing a
+    /// client sends ends the server, nor does a lack of sockets: it rests and tries again.
     pub async fn run_within(
         places: usize,
         mut listener: impl Listen,
@@ -63,6 +65,7 @@ impl Server {
             service,
             places: Arc::new(Semaphore::new(places)),
             strangers: Arc::new(Semaphore::new(HANDSHAKES_MAX.min(places / 2))),
+            bulk: Arc::new(Semaphore::new(SERVER_WINDOW)),
             draining: CancellationToken::new(),
         });
         let mut guests = JoinSet::new();
@@ -150,7 +153,8 @@ impl House {
             return session.close();
         }
         reader.trust();
-        serve(Context { service: self.service.clone(), session }, reader, self.draining.clone()).await;
+        let context = Context { service: self.service.clone(), session };
+        serve(context, reader, self.bulk.clone(), self.draining.clone()).await;
     }
 }
 
@@ -186,6 +190,7 @@ mod tests {
             service: Arc::new(Tenant::default()),
             places: Arc::new(Semaphore::new(places)),
             strangers: Arc::new(Semaphore::new(strangers)),
+            bulk: Arc::new(Semaphore::new(SERVER_WINDOW)),
             draining: CancellationToken::new(),
         });
         let mut listener = listen("127.0.0.1:0", false).await.unwrap();

@@ -3,6 +3,7 @@
 use super::{Empty, methods};
 use crate::message::store::{SessionState, Target};
 use crate::record::Manifest;
+use bytes::Bytes;
 use prost::Message;
 
 methods! {
@@ -45,6 +46,12 @@ pub struct PassPieceRequest {
     /// The client's timeout, ms; with the first piece.
     #[prost(uint64, tag = "8")]
     pub timeout_ms: u64,
+    /// The first chunk whose digest stands in `digests`.
+    #[prost(uint32, tag = "9")]
+    pub digests_from: u32,
+    /// SHA-256 of chunks that the sender has hashed, one behind the other (decision 0017).
+    #[prost(bytes = "bytes", tag = "10")]
+    pub digests: Bytes,
 }
 
 /// One session in [`PassPrepare`].
@@ -66,6 +73,12 @@ pub struct PassedSession {
     /// Set if it is a copy: the session whose content it is. Who holds that shares its chunks, no bytes travel.
     #[prost(bytes = "vec", tag = "5")]
     pub cites: Vec<u8>,
+    /// The first chunk whose digest stands in `digests`.
+    #[prost(uint32, tag = "6")]
+    pub digests_from: u32,
+    /// SHA-256 of the chunks that were not told with the pieces, one behind the other.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub digests: Bytes,
 }
 
 /// Request of [`PassPrepare`].

@@ -8,8 +8,8 @@ mod unasked;
 
 use crate::BoxFuture;
 use crate::frame::{Frame, FrameCodec, Kind};
-use crate::reader::FrameReader;
 use crate::handshake::{self, Credential, Keyring};
+use crate::reader::FrameReader;
 use crate::rpc::{Connection, Incoming, Method, Outgoing, Server, Service, Session};
 use crate::transport::{Dial, Listen, Listener, Stream, Tcp, listen};
 use bytes::Bytes;
