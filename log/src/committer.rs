@@ -36,7 +36,7 @@ pub trait Stage: Send + 'static {
         true
     }
 
-    /// Called when nothing came for [`Bounds::idle`], after the engine has written its mark; again every
+    /// Called when nothing was appended for [`Bounds::idle`], after the engine has written its mark; again every
     /// time that much passes.
     fn idle(&mut self, log: &mut Log) {
         let _ = log;
@@ -58,7 +58,7 @@ pub struct Bounds {
     pub bytes: usize,
     /// How long a record may stay only buffered.
     pub lazy: Duration,
-    /// After this much silence the log is marked (R31).
+    /// After this much time without an append the log is marked (R31).
     pub idle: Duration,
 }
 
@@ -260,8 +260,12 @@ impl<S: Stage> Thread<S> {
             let idle = quiet_since + self.bounds.idle;
             match self.jobs.recv_deadline(lazy.unwrap_or(idle).min(idle)) {
                 Ok(Message::Job(job, weight)) => {
+                    let before = self.log.end();
                     let stop = self.batch(job, weight);
-                    quiet_since = Instant::now();
+                    // Who only asks (an owner's tidying) does not keep the log from coming to rest.
+                    if self.log.end() != before {
+                        quiet_since = Instant::now();
+                    }
                     if stop {
                         break;
                     }

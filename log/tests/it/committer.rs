@@ -237,3 +237,14 @@ fn a_panic_of_the_owner_wakes_those_who_wait_for_room() {
     let _ = waiter.join().unwrap();
     assert!(committer.submit(Job::Write(vec![0; 10])).is_err());
 }
+
+#[test]
+fn who_asks_all_the_time_and_writes_nothing_does_not_keep_a_log_from_coming_to_rest() {
+    let (_, committer, _handle, seen) =
+        start(Bounds { idle: Duration::from_millis(100), ..Bounds::default() });
+    let begin = std::time::Instant::now();
+    while !seen.try_iter().any(|event| event == Event::Idle) {
+        drop(hold(&committer));
+        assert!(begin.elapsed() < LONG, "it never came to rest");
+    }
+}
