@@ -9,7 +9,7 @@ use crate::keys::Keys;
 use crate::list::Listing;
 use crate::lookup::Lookups;
 use crate::manager::Manager;
-use crate::namespace::{self, MoveOptions, RemoveOptions};
+use crate::namespace::{self, Attributes, MoveOptions, RemoveOptions};
 use crate::read::{ReadOptions, Reader};
 use crate::scrub::{self, ScrubOptions, ScrubProgress, ScrubReport};
 use crate::servers::Servers;
@@ -74,7 +74,7 @@ impl Client {
     /// # Errors
     /// `EXISTS`, `NOT_FOUND` (its folder), `BAD_PATH`, `DENIED`; see [`Client`].
     pub async fn create(&self, path: &str, request_key: Option<RequestKey>) -> Result<Record> {
-        namespace::make(&self.core, path, Kind::File, false, request_key).await
+        namespace::make(&self.core, path, Kind::File, false, Attributes::default(), request_key).await
     }
 
     /// Makes a folder; with `parents` also those above it, and it may exist.
@@ -82,15 +82,35 @@ impl Client {
     /// # Errors
     /// As [`Client::create`].
     pub async fn mkdir(&self, path: &str, parents: bool, request_key: Option<RequestKey>) -> Result<Record> {
-        namespace::make(&self.core, path, Kind::Folder, parents, request_key).await
+        namespace::make(&self.core, path, Kind::Folder, parents, Attributes::default(), request_key).await
+    }
+
+    /// [`Client::mkdir`] with a mode and a modification time; with `parents` a folder that exists takes them on.
+    ///
+    /// # Errors
+    /// As [`Client::create`].
+    pub async fn mkdir_with(
+        &self,
+        path: &str,
+        parents: bool,
+        attributes: Attributes,
+        request_key: Option<RequestKey>,
+    ) -> Result<Record> {
+        namespace::make(&self.core, path, Kind::Folder, parents, attributes, request_key).await
     }
 
     /// Makes a symbolic link to `target`, which is kept as given and not followed.
     ///
     /// # Errors
     /// As [`Client::create`].
-    pub async fn symlink(&self, path: &str, target: &str, request_key: Option<RequestKey>) -> Result<Record> {
-        namespace::symlink(&self.core, path, target, request_key).await
+    pub async fn symlink(
+        &self,
+        path: &str,
+        target: &str,
+        attributes: Attributes,
+        request_key: Option<RequestKey>,
+    ) -> Result<Record> {
+        namespace::symlink(&self.core, path, target, attributes, request_key).await
     }
 
     /// What stands at a path, with its kept versions; none if nothing does. Cheaper than [`Client::info`]: no

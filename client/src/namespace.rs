@@ -55,11 +55,28 @@ async fn change<M: Method<Reply = Answer>>(
     key.end(answered, &retry)
 }
 
+/// What is kept of a local file system's entry besides its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// POSIX mode with the bits of the type, as `stat` gives it; 0: none.
+    pub mode: u32,
+    /// Modification time, ms since 1970; 0: none.
+    pub mtime_ms: i64,
+}
+
+impl Attributes {
+    /// For the digest of a request: nothing if there are none.
+    fn words(self) -> Option<String> {
+        (self != Attributes::default()).then(|| format!("attributes {:o} {}", self.mode, self.mtime_ms))
+    }
+}
+
 pub(crate) async fn make(
     core: &Core,
     path: &str,
     kind: Kind,
     parents: bool,
+    attributes: Attributes,
     given: Option<RequestKey>,
 ) -> Result<Record> {
     let name = parse(path)?;
@@ -74,15 +91,18 @@ pub(crate) async fn make(
         return Err(Error::new(types::Code::BadPath, what, "leave the trailing '/' out"));
     }
     let operation = if kind == Kind::Folder { "mkdir" } else { "create" };
-    let conditions: &[&str] = if parents { &["parents"] } else { &[] };
+    let words = attributes.words();
+    let conditions: Vec<&str> = parents.then_some("parents").into_iter().chain(words.as_deref()).collect();
     let make = |asker| Make {
         asker: Some(asker),
         path: name.to_string(),
         kind: kind.into(),
         parents,
+        mode: attributes.mode,
+        mtime_ms: attributes.mtime_ms,
         ..Make::default()
     };
-    let answer = change::<MakeEntry>(core, given, ask(operation, &[path], conditions, None), make).await?;
+    let answer = change::<MakeEntry>(core, given, ask(operation, &[path], &conditions, None), make).await?;
     answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
 }
 
@@ -91,6 +111,7 @@ pub(crate) async fn symlink(
     core: &Core,
     path: &str,
     target: &str,
+    attributes: Attributes,
     given: Option<RequestKey>,
 ) -> Result<Record> {
     let name = parse(path)?;
@@ -106,9 +127,13 @@ pub(crate) async fn symlink(
         path: name.to_string(),
         kind: Kind::Symlink.into(),
         target: target.to_owned(),
+        mode: attributes.mode,
+        mtime_ms: attributes.mtime_ms,
         ..Make::default()
     };
-    let answer = change::<MakeEntry>(core, given, ask("symlink", &[path], &[target], None), make).await?;
+    let words = attributes.words();
+    let conditions: Vec<&str> = [target].into_iter().chain(words.as_deref()).collect();
+    let answer = change::<MakeEntry>(core, given, ask("symlink", &[path], &conditions, None), make).await?;
     answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
 }
 

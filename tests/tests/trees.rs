@@ -77,6 +77,85 @@ fn a_tree_comes_back_with_its_bytes_times_modes_links_and_empty_folders() {
     cluster.assert_copies_equal();
 }
 
+/// By relative path: mode and modification time in ms of everything, links and folders included, as `stat` tells.
+fn stats(root: &Path) -> BTreeMap<String, (u32, i64)> {
+    let mut all = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = path.symlink_metadata().unwrap();
+        if meta.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        // A link has no mode of its own.
+        let mode = if meta.is_symlink() { 0 } else { meta.mode() & 0o777 };
+        all.insert(name, (mode, meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000));
+    }
+    all
+}
+
+#[test]
+fn folders_and_links_keep_their_times_and_all_modes_even_none_whatever_the_umask() {
+    let cluster = Cluster::start(true);
+    let (tree, back) = (cluster.desk().join("tree"), cluster.desk().join("back"));
+    make_tree(&tree);
+    write(&tree.join("locked"), b"for nobody", 0o000, 7);
+    for (n, (name, mode)) in [
+        ("a/b/c", 0o700),
+        ("a/b", 0o550),
+        ("a", 0o777),
+        ("hollow/inner", 0o711),
+        ("hollow", 0o755),
+        ("", 0o750),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = tree.join(name);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        set_time(&folder, 1_500_000_000 + n as i64);
+    }
+    set_time(&tree.join("a/link"), 1_400_000_000);
+    // What `cp -a` makes of it, to the millisecond.
+    let copy = cluster.desk().join("copy");
+    let copied = std::process::Command::new("cp").arg("-a").arg(&tree).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let with_umask = |words: &[&str]| {
+        let mut command = pairfs_tests::command::command(Some(&cluster.dir()), words);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "umask 0177; exec \"$0\" \"$@\""]).arg(command.get_program());
+        shell.args(command.get_args());
+        std::mem::swap(&mut command, &mut shell);
+        pairfs_tests::command::run(command, b"").ok()
+    };
+    with_umask(&["put", "-r", text(&tree), "/tree"]);
+    with_umask(&["get", "-r", "/tree", text(&back)]);
+    assert_eq!(stats(&back), stats(&copy));
+    assert_eq!(cluster.info("/tree/locked")["mode"], "0000");
+    assert_eq!(cluster.info("/tree/a/b")["mode"], "0550");
+    // A change of a folder alone is taken over as well, in both directions, and nothing else is sent again.
+    fs::set_permissions(tree.join("hollow"), fs::Permissions::from_mode(0o701)).unwrap();
+    set_time(&tree.join("hollow"), 1_450_000_000);
+    let from = format!("{}/.", text(&tree));
+    let ran = cluster.pairfs(&["--json", "put", "-r", &from, "/tree"]).ok();
+    assert_eq!(ran.json_lines().last().unwrap()["summary"]["files"], 0);
+    // Into a folder that is there a tree goes under its own name, as with cp.
+    fs::rename(&back, cluster.desk().join("got")).unwrap();
+    fs::create_dir(&back).unwrap();
+    fs::rename(cluster.desk().join("got"), back.join("tree")).unwrap();
+    let ran = cluster.pairfs(&["--json", "get", "-r", "/tree", text(&back)]).ok();
+    assert_eq!(ran.json_lines().last().unwrap()["summary"]["files"], 0);
+    assert_eq!(stats(&back.join("tree/hollow")), stats(&tree.join("hollow")));
+    cluster.assert_copies_equal();
+}
+
+fn set_time(path: &Path, seconds: i64) {
+    use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
+    let time = Timespec { tv_sec: seconds, tv_nsec: 123_456_789 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
 #[test]
 fn names_go_where_cp_would_put_them() {
     let cluster = Cluster::start(true);

@@ -81,7 +81,15 @@ pub(crate) async fn write(
         let mut retry = core.retry();
         let found = core.lookups.for_writing(&core.manager, &name, None, false, &mut retry).await;
         if found.is_err_and(|error| error.code == Code::NotFound) {
-            namespace::make(core, &folder.to_string(), Kind::Folder, true, None).await?;
+            namespace::make(
+                core,
+                &folder.to_string(),
+                Kind::Folder,
+                true,
+                namespace::Attributes::default(),
+                None,
+            )
+            .await?;
         }
     }
     if options.append {

@@ -567,6 +567,13 @@ pub struct Make {
     /// Target of a link.
     #[prost(string, tag = "6")]
     pub target: String,
+    /// POSIX mode to keep, as in [`Record::mode`](crate::record::Record::mode); 0: none, or leave it. With `parents`
+    /// a folder that exists takes it on.
+    #[prost(uint32, tag = "7")]
+    pub mode: u32,
+    /// Modification time to keep, ms since 1970; 0: none, or leave it.
+    #[prost(sint64, tag = "8")]
+    pub mtime_ms: i64,
 }
 
 /// Removes a file or folder.

@@ -201,7 +201,8 @@ pub struct Record {
     /// Set while it lies in the trash.
     #[prost(message, optional, tag = "17")]
     pub trashed: Option<Trashed>,
-    /// POSIX mode bits as put; 0 for the default.
+    /// POSIX mode bits as put, with those of the type if `put` kept it, so that 0000 can be told from none; 0 for
+    /// the default.
     #[prost(uint32, tag = "18")]
     pub mode: u32,
     /// Modification time as put, ms since 1970; 0: that of the head.

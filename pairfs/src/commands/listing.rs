@@ -309,7 +309,7 @@ fn info_json(info: &Info) -> Value {
         "changed": utc(record.changed_ms),
         "modified": utc(modified(info)),
         "target": text(&record.target),
-        "mode": if record.mode == 0 { Value::Null } else { format!("{:04o}", record.mode).into() },
+        "mode": if record.mode == 0 { Value::Null } else { format!("{:04o}", record.mode & 0o7777).into() },
         "last_reader": null,
         "pair": placement.map(|placement| &placement.name),
         "acting": placement.map_or(Value::Null, |placement| text(&placement.acting)),

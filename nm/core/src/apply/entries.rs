@@ -105,7 +105,7 @@ pub(super) fn make(context: &mut Context<'_>, command: &Make) -> Result<Answer, 
     let Walk { deepest, missing } = walk(context, &path)?;
     let Some((last, parents)) = missing.split_last() else {
         if kind == Kind::Folder && command.parents && deepest.is_folder() {
-            return Ok(Answer { record: Some(deepest), ..Answer::default() });
+            return retouch(context, asker, deepest, command);
         }
         return refuse(Code::Exists, format_args!("{path} exists already"), "choose another name");
     };
@@ -136,11 +136,38 @@ pub(super) fn make(context: &mut Context<'_>, command: &Make) -> Result<Answer, 
         context.pair(command.pair)?;
     }
     let mut folder = deepest;
+    let plain = Make { mode: 0, mtime_ms: 0, ..command.clone() };
     for name in parents {
-        folder = make_one(context, &folder, name, Kind::Folder, command, &asker.user)?;
+        folder = make_one(context, &folder, name, Kind::Folder, &plain, &asker.user)?;
     }
     let made = make_one(context, &folder, last, kind, command, &asker.user)?;
     done(context, asker, made)
+}
+
+/// A folder that exists takes on the mode and the time that it is to be made with, if any.
+fn retouch(
+    context: &mut Context<'_>,
+    asker: &types::command::Asker,
+    mut folder: Record,
+    command: &Make,
+) -> Result<Answer, Stop> {
+    let before = (folder.mode, folder.mtime_ms);
+    keep_attributes(&mut folder, command);
+    if (folder.mode, folder.mtime_ms) == before || folder.id == InodeId::ROOT.0 {
+        return Ok(Answer { record: Some(folder), ..Answer::default() });
+    }
+    require_write(context, &folder, &asker.user)?;
+    context.put_record(&mut folder)?;
+    done(context, asker, folder)
+}
+
+fn keep_attributes(record: &mut Record, command: &Make) {
+    if command.mode != 0 {
+        record.mode = command.mode;
+    }
+    if command.mtime_ms != 0 {
+        record.mtime_ms = command.mtime_ms;
+    }
 }
 
 fn make_one(
@@ -172,6 +199,7 @@ fn make_one(
             return refuse(Code::BadRequest, "that cannot be made", "update the client");
         }
     };
+    keep_attributes(&mut record, command);
     context.store().put(Table::Names, &keys::name_of(&record), &keys::inode(record.id))?;
     context.put_record(&mut record)?;
     Ok(record)

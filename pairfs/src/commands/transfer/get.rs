@@ -4,11 +4,11 @@ use super::engine::{self, Found, Side};
 use super::local::{self, Draft, Kind};
 use super::report::{Action, Report};
 use super::{Common, GetArgs, LARGE, below, modified, needs_recursive, relative, remote_entry};
-use client::{Client, ReadOptions, Reader};
+use client::{Attributes, Client, ReadOptions, Reader};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::spawn_blocking;
 use types::record::{Kind as Remote, Record};
 use types::{Code, Error, Result};
@@ -17,6 +17,8 @@ struct Get {
     client: Client,
     common: Common,
     report: Arc<Report>,
+    /// Folders that get their mode and their time when all that is in them is there.
+    folders: Mutex<Vec<(PathBuf, Attributes)>>,
 }
 
 /// A remote folder and where it goes; one page of it at a time.
@@ -24,6 +26,7 @@ struct Folder {
     remote: String,
     local: PathBuf,
     relative: String,
+    kept: Attributes,
     /// Where the page begins; empty: nothing was done yet.
     after: String,
     /// It was named on the command line: a link to a folder will do.
@@ -35,19 +38,25 @@ struct Folder {
 /// One thing to do.
 enum Job {
     Read { remote: String, local: PathBuf, record: Box<Record> },
-    Link { local: PathBuf, target: String },
+    Link { local: PathBuf, target: String, kept: Attributes },
     Delete { local: PathBuf },
 }
 
 pub(super) async fn run(client: Client, args: &GetArgs, report: Report) -> Result<()> {
     let report = Arc::new(report);
-    let get = Arc::new(Get { client, common: args.common.clone(), report: report.clone() });
+    let get = Arc::new(Get {
+        client,
+        common: args.common.clone(),
+        report: report.clone(),
+        folders: Mutex::default(),
+    });
     let first = get.first(args).await?;
     tokio::select! {
         biased;
-        () = engine::run(get, &report, first) => {}
+        () = engine::run(get.clone(), &report, first) => {}
         () = report.show() => {}
     }
+    get.finish_folders();
     report.end()
 }
 
@@ -96,14 +105,26 @@ impl Get {
             if !args.common.recursive {
                 return Err(needs_recursive(&remote));
             }
-            return Ok(Taken::Folder(self.below(remote, local, String::new(), true)));
+            return Ok(Taken::Folder(self.below(remote, local, String::new(), true, &record)));
         }
         self.plan(remote, local, record)
     }
 
-    fn below(&self, remote: String, local: PathBuf, relative: String, top: bool) -> Folder {
+    fn below(&self, remote: String, local: PathBuf, relative: String, top: bool, record: &Record) -> Folder {
         let names = self.common.delete.then(HashSet::new);
-        Folder { remote, local, relative, after: String::new(), top, names }
+        let kept = Attributes { mode: record.mode, mtime_ms: record.mtime_ms };
+        Folder { remote, local, relative, kept, after: String::new(), top, names }
+    }
+
+    /// The innermost first: what is made in a folder changes its time, and may need its mode.
+    fn finish_folders(&self) {
+        let mut folders = std::mem::take(&mut *self.folders.lock().unwrap_or_else(PoisonError::into_inner));
+        folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, kept) in folders {
+            if let Err(error) = local::set_attributes(&path, kept, true) {
+                self.report.failed(&path.display().to_string(), error);
+            }
+        }
     }
 
     /// What has to be done for a name that is no folder.
@@ -130,7 +151,10 @@ impl Get {
                 self.report.did(Action::Skipped, "", &shown(), 0)?;
                 Ok(Taken::Nothing)
             }
-            (Remote::Symlink, _) => Ok(Taken::Job(Job::Link { local, target: record.target })),
+            (Remote::Symlink, _) => {
+                let kept = Attributes { mode: 0, mtime_ms: record.mtime_ms };
+                Ok(Taken::Job(Job::Link { local, target: record.target, kept }))
+            }
             _ => {
                 self.report.warn(&format!("{remote} is of a kind this version does not know: left out"));
                 Ok(Taken::Nothing)
@@ -141,6 +165,10 @@ impl Get {
     async fn look_into(&self, mut folder: Folder) -> Result<Found<Folder, Job>> {
         if folder.after.is_empty() {
             self.make_folder(&folder)?;
+            if folder.kept != Attributes::default() && !self.common.dry_run {
+                let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+                folders.push((folder.local.clone(), folder.kept));
+            }
         }
         let mut listing = self.client.list(&folder.remote, &folder.after, None)?;
         let entries = listing.next().await?.unwrap_or_default();
@@ -157,7 +185,7 @@ impl Get {
                 continue;
             }
             if is_folder {
-                found.folders.push(self.below(remote, local, relative, false));
+                found.folders.push(self.below(remote, local, relative, false, &record));
                 continue;
             }
             match self.plan(remote.clone(), local, record) {
@@ -187,7 +215,7 @@ impl Get {
             }
             None => {
                 if !self.common.dry_run {
-                    std::fs::create_dir(path).map_err(|error| local::trouble(path, &error))?;
+                    local::make_folder(path, folder.kept.mode)?;
                 }
                 self.report.did(Action::Folder, "", &shown, 0)
             }
@@ -220,13 +248,14 @@ impl Get {
                 }
                 self.report.did(Action::Deleted, "", &local.display().to_string(), 0)
             }
-            Job::Link { local, target } => {
+            Job::Link { local, target, kept } => {
                 if !self.common.dry_run {
                     if local::look(local)?.is_some() {
                         local::delete(local)?;
                     }
                     std::os::unix::fs::symlink(target, local)
                         .map_err(|error| local::trouble(local, &error))?;
+                    local::set_attributes(local, *kept, false)?;
                 }
                 self.report.did(Action::Link, target, &local.display().to_string(), 0)
             }

@@ -1,8 +1,10 @@
 //! The local side: what a folder holds, and files that appear whole or not at all.
 
-use std::fs::{File, Metadata, Permissions};
+use client::Attributes;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tempfile::NamedTempFile;
@@ -38,7 +40,8 @@ impl Stat {
         let mtime_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
         // Zero means "not told" on the wire.
         let mtime_ms = if mtime_ms == 0 { 1 } else { mtime_ms };
-        Stat { size: meta.len(), mtime_ms, mode: meta.mode() & 0o7777 }
+        // With the bits of the type, so that mode 0000 is not taken for none.
+        Stat { size: meta.len(), mtime_ms, mode: meta.mode() }
     }
 }
 
@@ -60,6 +63,37 @@ pub fn trouble(path: &Path, error: &std::io::Error) -> Error {
         _ => Code::Io,
     };
     Error::new(code, format_args!("{}: {error}", path.display()), "check the local file")
+}
+
+/// What is kept of a folder or of a link itself.
+pub fn attributes(path: &Path) -> Result<Attributes> {
+    let meta = path.symlink_metadata().map_err(|error| trouble(path, &error))?;
+    let Stat { mode, mtime_ms, .. } = Stat::of(&meta);
+    Ok(Attributes { mode, mtime_ms })
+}
+
+/// Gives a folder its mode, or a folder or a link its modification time; what is 0 stays as it is.
+pub fn set_attributes(path: &Path, kept: Attributes, folder: bool) -> Result<()> {
+    let failed = |error: std::io::Error| trouble(path, &error);
+    if kept.mtime_ms != 0 {
+        let time = Timespec {
+            tv_sec: kept.mtime_ms.div_euclid(1000),
+            tv_nsec: kept.mtime_ms.rem_euclid(1000) * 1_000_000,
+        };
+        let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+        let times = Timestamps { last_access: omit, last_modification: time };
+        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| failed(error.into()))?;
+    }
+    if folder && kept.mode != 0 {
+        std::fs::set_permissions(path, safe(kept.mode)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder that nobody else sees into until it has the mode it is to have, if that is known.
+pub fn make_folder(path: &Path, mode: u32) -> Result<()> {
+    let mode = if mode == 0 { 0o777 } else { 0o700 };
+    DirBuilder::new().mode(mode).create(path).map_err(|error| trouble(path, &error))
 }
 
 /// What stands at a path, a link at its end not followed; none if nothing does.

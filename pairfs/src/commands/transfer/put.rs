@@ -4,7 +4,7 @@ use super::engine::{self, Found, Side};
 use super::local::{self, Kind, Stat};
 use super::report::{Action, Report};
 use super::{Common, LARGE, PutArgs, below, modified, needs_recursive, relative, remote_entry};
-use client::{Client, Content, Durability, RemoveOptions, WriteOptions};
+use client::{Attributes, Client, Content, Durability, RemoveOptions, WriteOptions};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ struct Folder {
     local: PathBuf,
     remote: String,
     relative: String,
-    /// Nothing stands there yet.
-    new: bool,
+    /// What the folder that stands there already has; none: there is none yet.
+    there: Option<Attributes>,
     /// It was named on the command line.
     top: bool,
 }
@@ -33,21 +33,21 @@ struct Folder {
 /// One thing to do.
 enum Job {
     Write { local: PathBuf, remote: String, stat: Stat, replace: bool, parents: bool },
-    Link { remote: String, target: String, replace: bool },
+    Link { local: PathBuf, remote: String, target: String, replace: bool },
     Delete { remote: String },
 }
 
 /// What is known of a remote name.
 enum There {
     File { size: u64, mtime_ms: i64 },
-    Folder,
+    Folder(Attributes),
     Link(String),
 }
 
 impl There {
     fn of(record: &Record) -> There {
         match record.kind() {
-            Remote::Folder => There::Folder,
+            Remote::Folder => There::Folder(Attributes { mode: record.mode, mtime_ms: record.mtime_ms }),
             Remote::Symlink => There::Link(record.target.clone()),
             _ => There::File {
                 size: record.head_version().map_or(0, |head| head.size),
@@ -142,12 +142,14 @@ impl Put {
             if !args.common.recursive {
                 return Err(needs_recursive(path.display()));
             }
-            if there.as_ref().is_some_and(|there| !matches!(there, There::Folder)) {
-                return Err(not_a_folder(&remote));
-            }
+            let there = match there {
+                None => None,
+                Some(There::Folder(attributes)) => Some(attributes),
+                Some(_) => return Err(not_a_folder(&remote)),
+            };
             // Without the dot of "DIR/.".
-            let (new, local) = (there.is_none(), path.components().collect());
-            return Ok(Taken::Folder(Folder { local, remote, relative: String::new(), new, top: true }));
+            let local = path.components().collect();
+            return Ok(Taken::Folder(Folder { local, remote, relative: String::new(), there, top: true }));
         }
         self.plan(path.to_owned(), remote, kind, there, args.parents())
     }
@@ -176,7 +178,7 @@ impl Put {
         parents: bool,
     ) -> Result<Taken> {
         let replace = matches!(there, Some(There::Link(_)));
-        if matches!(there, Some(There::Folder)) {
+        if matches!(there, Some(There::Folder(_))) {
             let what = format_args!("{remote} is a folder");
             return Err(Error::new(Code::IsAFolder, what, "remove it first"));
         }
@@ -193,7 +195,7 @@ impl Put {
                 Ok(Taken::Nothing)
             }
             (Kind::Link(target), there) => {
-                Ok(Taken::Job(Job::Link { remote, target, replace: there.is_some() }))
+                Ok(Taken::Job(Job::Link { local, remote, target, replace: there.is_some() }))
             }
             (Kind::Special(what), _) => {
                 self.report.warn(&format!("{} is {what}: left out", local.display()));
@@ -205,16 +207,20 @@ impl Put {
 
     async fn look_into(&self, folder: &Folder) -> Result<Found<Folder, Job>> {
         let path = folder.local.clone();
+        let here = local::attributes(&path)?;
         let read = spawn_blocking(move || local::read_folder(&path));
         let read = async { read.await.map_err(Error::internal)? };
         let remote = async {
-            if !folder.new {
+            if let Some(there) = folder.there {
+                if there != here && folder.remote != "/" && !self.common.dry_run {
+                    self.client.mkdir_with(&folder.remote, true, here, None).await?;
+                }
                 return self.list(&folder.remote).await;
             }
             self.report.did(Action::Folder, "", &folder.remote, 0)?;
             if !self.common.dry_run {
                 let parents = !folder.top || self.common.parents;
-                self.client.mkdir(&folder.remote, parents, None).await?;
+                self.client.mkdir_with(&folder.remote, parents, here, None).await?;
             }
             Ok(HashMap::new())
         };
@@ -231,11 +237,16 @@ impl Put {
             let (local, path) = (folder.local.join(&entry.name), below(&folder.remote, &entry.name));
             let shown = local.display().to_string();
             let taken = match entry.kind {
-                Ok(Kind::Folder) if !matches!(there, None | Some(There::Folder)) => Err(not_a_folder(&path)),
-                Ok(Kind::Folder) => {
-                    let new = there.is_none();
-                    Ok(Taken::Folder(Folder { local, remote: path, relative, new, top: false }))
-                }
+                Ok(Kind::Folder) => match there {
+                    None => {
+                        Ok(Taken::Folder(Folder { local, remote: path, relative, there: None, top: false }))
+                    }
+                    Some(There::Folder(known)) => {
+                        let there = Some(known);
+                        Ok(Taken::Folder(Folder { local, remote: path, relative, there, top: false }))
+                    }
+                    Some(_) => Err(not_a_folder(&path)),
+                },
                 Ok(kind) => self.plan(local, path, kind, there, false),
                 Err(error) => Err(error),
             };
@@ -248,7 +259,7 @@ impl Put {
         }
         if self.common.delete {
             let gone = remote.into_iter().filter(|(name, there)| {
-                !self.common.excludes(&relative(&folder.relative, name), matches!(there, There::Folder))
+                !self.common.excludes(&relative(&folder.relative, name), matches!(there, There::Folder(_)))
             });
             found.files.extend(gone.map(|(name, _)| Job::Delete { remote: below(&folder.remote, &name) }));
         }
@@ -275,10 +286,11 @@ impl Put {
                 }
                 self.report.did(Action::Deleted, "", remote, 0)
             }
-            Job::Link { remote, target, replace } => {
+            Job::Link { local, remote, target, replace } => {
                 if !self.common.dry_run {
+                    let attributes = local::attributes(local)?;
                     self.make_room(remote, *replace).await?;
-                    self.client.symlink(remote, target, None).await?;
+                    self.client.symlink(remote, target, attributes, None).await?;
                 }
                 self.report.did(Action::Link, target, remote, 0)
             }
