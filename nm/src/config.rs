@@ -67,8 +67,8 @@ pub struct Config {
     #[arg(long, value_name = "FILE", env = "PAIRFS_LOG_FILE")]
     pub log_file: Option<PathBuf>,
     /// Begin a new log file at this size; three old ones are kept
-    #[arg(long, value_name = "MIB", env = "PAIRFS_LOG_FILE_MIB", default_value_t = net::telemetry::FILE_MIB)]
-    pub log_file_mib: u64,
+    #[arg(long, value_name = "KIB", env = "PAIRFS_LOG_FILE_KIB", default_value_t = net::telemetry::FILE_KIB)]
+    pub log_file_kib: u64,
     /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
     pub config: Option<PathBuf>,
@@ -100,7 +100,7 @@ impl Config {
             verbosity,
             self.log_level.as_deref(),
             self.log_file.as_deref(),
-            self.log_file_mib,
+            self.log_file_kib,
         )
     }
 
@@ -119,7 +119,7 @@ impl Config {
             checkpoint_entries,
             log_level: _,
             log_file,
-            log_file_mib,
+            log_file_kib,
             config,
             name,
         } = self;
@@ -133,7 +133,7 @@ impl Config {
             ("fast", fast.to_string()),
             ("checkpoint-entries", format!("{checkpoint_entries:?}")),
             ("log-file", format!("{log_file:?}")),
-            ("log-file-mib", log_file_mib.to_string()),
+            ("log-file-kib", log_file_kib.to_string()),
             ("config", format!("{config:?}")),
             ("name", name.clone()),
         ]

@@ -6,6 +6,8 @@
 //! | [`command`] | runs it and looks at what it says |
 //! | [`cluster`] | a cluster in a temporary folder; kill, freeze, thaw, start again |
 //! | [`hosts`] | several hosts: network namespaces with cables that can be pulled, or loopback addresses |
+//! | [`by_hand`] | a member under conditions of its own: environment, open files |
+//! | [`shim`] | a process whose clock jumps or whose disk fails |
 //! | [`wait`] | waits for conditions, never for time alone |
 //! | [`turns`] | how many clusters run at once |
 //! | [`workload`] | writers and readers that remember every acknowledged byte |
@@ -14,9 +16,11 @@
 //! What fails in here is the test that uses it, so failures are panics that say what was expected.
 
 pub mod binary;
+pub mod by_hand;
 pub mod cluster;
 pub mod command;
 pub mod hosts;
+pub mod shim;
 pub mod turns;
 pub mod wait;
 pub mod wire;

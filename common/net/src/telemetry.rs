@@ -10,8 +10,8 @@ use types::{Code, Error, Result};
 
 /// The environment variable whose filter (`debug`, `net=trace,nm=info`, …) beats the verbosity.
 pub const FILTER_VARIABLE: &str = "PAIRFS_LOG";
-/// A log file is rotated at this many MiB, unless told otherwise.
-pub const FILE_MIB: u64 = 8;
+/// A log file is rotated at this many KiB, unless told otherwise.
+pub const FILE_KIB: u64 = 8 * 1024;
 
 /// Changes what is logged.
 type Reload = Box<dyn Fn(EnvFilter) -> Result<()> + Send + Sync>;
@@ -39,12 +39,12 @@ pub fn init(verbosity: i8) -> Result<()> {
 }
 
 /// [`init`] for a server, one step more talkative: `level`, a filter as in `PAIRFS_LOG`, beats `verbosity`. With
-/// `file` the lines go there, without colours; it is rotated at `file_mib` MiB.
+/// `file` the lines go there, without colours; it is rotated at `file_kib` KiB.
 ///
 /// # Errors
 /// As [`init`]; `IO` for a file that does not open.
-pub fn init_server(verbosity: i8, level: Option<&str>, file: Option<&Path>, file_mib: u64) -> Result<()> {
-    let file = file.map(|path| LogFile::open(path, file_mib.max(1) << 20)).transpose()?;
+pub fn init_server(verbosity: i8, level: Option<&str>, file: Option<&Path>, file_kib: u64) -> Result<()> {
+    let file = file.map(|path| LogFile::open(path, file_kib.max(1) << 10)).transpose()?;
     start(verbosity.saturating_add(1), level, file)
 }
 

@@ -40,7 +40,7 @@ fn config(folder: &Path, failback: Failback) -> Config {
         checkpoint_entries: None,
         log_level: None,
         log_file: None,
-        log_file_mib: 1,
+        log_file_kib: 1,
         config: None,
         fast_failover: Switch::On,
         name: "nm".into(),
