@@ -11,7 +11,7 @@ use types::message::manager::{
     RemoveEntry, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
-    Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportRecovered, Resolve,
+    Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
 };
 use types::{Code, Error, Result};
 
@@ -147,6 +147,7 @@ impl Service for NameService {
             Resolve => ops::resolve::run,
             Leave => ops::leave::leave,
             ReleaseLease => ops::leave::release,
+            ReportDamage => ops::damage::run,
         )
     }
 

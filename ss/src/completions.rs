@@ -13,7 +13,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use types::command::{Answer, WriteComplete};
 use types::limits::{BATCH_BYTES, BATCH_COMMANDS, KIB};
-use types::message::member::{Complete, CompleteRequest, Resolve, ResolveReply, ResolveRequest};
+use types::message::member::{
+    Complete, CompleteRequest, DamageReport, ReportDamage, Resolve, ResolveReply, ResolveRequest,
+};
 use types::{Code, Error, Result};
 
 /// Calls under way at once.
@@ -63,6 +65,22 @@ impl Completions {
     pub async fn resolve(&self, request: &ResolveRequest) -> Result<ResolveReply> {
         let connection = self.link.get(Instant::now() + PATIENCE).await?;
         Ok(wire::call::<Resolve>(&connection, request, Bytes::new(), PATIENCE).await?.0)
+    }
+
+    /// Tells of bad bytes, for people. Best effort: the log of this server tells, too.
+    pub fn report_damage(&self, report: DamageReport) {
+        let link = self.link.clone();
+        tokio::spawn(async move {
+            let told = match link.get(Instant::now() + PATIENCE).await {
+                Ok(connection) => {
+                    wire::call::<ReportDamage>(&connection, &report, Bytes::new(), PATIENCE).await.map(drop)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = told {
+                tracing::debug!(%error, "the name manager was not told of bad bytes");
+            }
+        });
     }
 }
 

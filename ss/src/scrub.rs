@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until};
 use types::ids::SessionId;
-use types::limits::{SCRUB_AHEAD, SCRUB_FINDINGS, SCRUB_YIELD};
+use types::limits::{BLOCK, CHUNK, SCRUB_AHEAD, SCRUB_FINDINGS, SCRUB_YIELD};
 use types::message::store::{ScrubFinding, ScrubPlace, ScrubReply};
 use types::record::{ChunkRef, Manifest, Record, Version, mark};
 use types::{Code, Error, Result};
@@ -53,6 +53,8 @@ pub struct Scrubber {
     rate: u64,
     /// When the bytes that were read are paid for.
     paid: Instant,
+    /// Bytes read since the foreground had its way; a small file counts as a block.
+    unyielded: u64,
     /// The partner was away for a repair: the next page asks it again.
     away: Option<Error>,
 }
@@ -64,7 +66,7 @@ impl Scrubber {
     /// `NOT_ACTING` while the server recovers its store.
     pub fn new(node: Arc<Node>, pair: u32, rate: u64) -> Result<Scrubber> {
         let store = node.store()?.clone();
-        Ok(Scrubber { node, store, pair, rate, paid: Instant::now(), away: None })
+        Ok(Scrubber { node, store, pair, rate, paid: Instant::now(), unyielded: 0, away: None })
     }
 
     /// Looks at what stands from `from` on, all or only `files` (ascending), until `time` is over or a page is full.
@@ -266,9 +268,13 @@ impl Scrubber {
     /// Counts bytes that are read next; waits for its share of the disk, and for whoever is in front.
     async fn pace(&mut self, bytes: u64, reply: &mut ScrubReply) {
         reply.bytes += bytes;
-        let most = Instant::now() + SCRUB_YIELD;
-        while !self.node.pool.is_idle() && Instant::now() < most {
-            sleep(LOOK).await;
+        self.unyielded += bytes.max(BLOCK as u64);
+        if self.unyielded >= CHUNK as u64 {
+            self.unyielded = 0;
+            let most = Instant::now() + SCRUB_YIELD;
+            while !self.node.pool.is_idle() && Instant::now() < most {
+                sleep(LOOK).await;
+            }
         }
         if self.rate > 0 {
             self.paid = self.paid.max(Instant::now() - LOOK * 20) + price(bytes, self.rate);

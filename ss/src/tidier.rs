@@ -4,6 +4,7 @@
 use crate::node::Node;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use types::Code;
 
 /// Between two slices, at least.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -11,6 +12,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const REST: Duration = Duration::from_millis(500);
 /// After a slice that failed.
 const TROUBLE: Duration = Duration::from_secs(5);
+/// After a slice that met a bad record of the journal, which stays as it is.
+const DAMAGE: Duration = Duration::from_secs(60);
 /// Rest for so many times as long as a slice took.
 const SHARE: u32 = 3;
 
@@ -30,6 +33,11 @@ pub async fn run(node: Arc<Node>) {
         pause = match store.tidy().await {
             Ok(true) => PAUSE.max(start.elapsed() * SHARE),
             Ok(false) => REST,
+            Err(error) if error.code == Code::Damaged => {
+                let next = "the journal only grows from here on: replace this disk by an empty one";
+                tracing::error!(%error, next, "the journal cannot be compacted");
+                DAMAGE
+            }
             Err(error) => {
                 tracing::debug!(%error, "the store cannot be tidied now");
                 TROUBLE

@@ -208,14 +208,14 @@ fn what_is_bad_on_both_disks_is_reported_and_neither_served_nor_deleted() {
 #[test]
 fn a_read_of_bad_bytes_gets_the_good_ones_and_they_are_repaired_at_once() {
     let cluster = Cluster::start(true);
-    let (large, inline) = (filled(1, 9 * MIB), filled(2, 5_000));
+    let (large, newer) = (filled(1, 9 * MIB), filled(2, 5_000));
     cluster.write("/large", &large);
-    cluster.write("/inline", &inline);
-    cluster.write("/inline2", b"an older version");
-    cluster.write("/inline2", &filled(3, 5_000));
+    cluster.write("/inline", b"an older version");
+    cluster.write("/inline", &newer);
     cluster.wait_settled();
     flip(&cluster, "ss1", "extents", &large, 6 * MIB);
     assert!(cluster.read("/large") == large);
+    until(SOON, "the repair to be an event", || !cluster.events_of("repaired", "ss1").is_empty());
     assert_all_well(&cluster);
 
     // Without the partner there is no good copy: an error, and never the bad bytes.
@@ -227,6 +227,29 @@ fn a_read_of_bad_bytes_gets_the_good_ones_and_they_are_repaired_at_once() {
     cluster.node_start("ss1_backup");
     cluster.wait_settled();
     assert!(cluster.read("/large") == large);
+    assert_all_well(&cluster);
+}
+
+#[test]
+fn a_head_whose_record_is_bad_is_repaired_by_a_read_and_no_older_version_is_served_for_it() {
+    let cluster = Cluster::start(true);
+    let newer = filled(1, 9_000);
+    cluster.write("/file", b"an older version");
+    cluster.write("/file", &newer);
+    // More than a segment of the journal after it: a start does not read it again.
+    let tree = cluster.desk().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for number in 0..400 {
+        std::fs::write(tree.join(number.to_string()), filled(100 + number, 50_000)).unwrap();
+    }
+    cluster.pairfs(&["put", "-r", tree.to_str().unwrap(), "/tree"]).ok();
+    cluster.wait_settled();
+    cluster.node_stop("ss1");
+    flip(&cluster, "ss1", "journal", &newer, 4_000);
+    cluster.node_start("ss1");
+    cluster.wait_settled();
+    assert!(cluster.read("/file") == newer);
+    until(SOON, "the repair to be an event", || !cluster.events_of("repaired", "ss1").is_empty());
     assert_all_well(&cluster);
 }
 

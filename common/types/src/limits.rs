@@ -95,7 +95,8 @@ pub const SCRUB_PAGE: Duration = Duration::from_secs(1);
 pub const SCRUB_FINDINGS: usize = 256;
 /// Chunks that a scrub has in memory at once.
 pub const SCRUB_AHEAD: usize = 3;
-/// How long a scrub waits for foreground work before each chunk, at most: it gets on under any load.
+/// How long a scrub waits for foreground work before each chunk, or its worth of small files, at most: it gets on under
+/// any load.
 pub const SCRUB_YIELD: Duration = Duration::from_millis(200);
 /// Tombstones that one command collects (R24).
 pub const COLLECT_SLICE: usize = 512;

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod complete;
+pub(crate) mod damage;
 pub(crate) mod entries;
 pub(crate) mod events;
 pub(crate) mod force_promote;

@@ -15,6 +15,7 @@ use types::capability::right;
 use types::content::crc64;
 use types::ids::VersionNumber;
 use types::limits::PIECE;
+use types::message::member::DamageReport;
 use types::message::store::{Read, ReadReply, ReadRequest};
 use types::record::{Manifest, Version};
 use types::{Code, Error, Result};
@@ -33,22 +34,24 @@ pub fn run(node: Arc<Node>, user: &str, request: &ReadRequest) -> BoxFuture<'sta
     if offset == version.size || len == 0 {
         return Box::pin(ready(Ok(answer(version, Bytes::new(), crc64(&[])))));
     }
+    let name = request.name.clone();
     match manifest_of(&node, &version) {
         Ok(manifest) if manifest.is_inline() => {
             let read = node.store().and_then(|store| store.read(&manifest, offset, len));
             match read {
-                Err(error) if is_bad(&error) => Box::pin(read_healed(node, version, None, offset, len)),
+                Err(error) if is_bad(&error) => Box::pin(read_healed(node, name, version, None, offset, len)),
                 read => Box::pin(ready(read.map(|(bytes, crc)| answer(version, bytes, crc)))),
             }
         }
-        Ok(manifest) => Box::pin(read_chunks(node, version, manifest, offset, len)),
-        Err(error) if is_bad(&error) => Box::pin(read_healed(node, version, None, offset, len)),
+        Ok(manifest) => Box::pin(read_chunks(node, name, version, manifest, offset, len)),
+        Err(error) if is_bad(&error) => Box::pin(read_healed(node, name, version, None, offset, len)),
         Err(error) => Box::pin(ready(Err(error))),
     }
 }
 
 async fn read_chunks(
     node: Arc<Node>,
+    name: String,
     version: Version,
     manifest: Arc<Manifest>,
     offset: u64,
@@ -64,7 +67,7 @@ async fn read_chunks(
         node.pool.run(move || store.read(&manifest, offset, len)).await
     };
     match read {
-        Err(error) if is_bad(&error) => read_healed(node, version, Some(manifest), offset, len).await,
+        Err(error) if is_bad(&error) => read_healed(node, name, version, Some(manifest), offset, len).await,
         read => read.map(|(bytes, crc)| {
             answer(version, Bytes::from_owner(Unsent { bytes, _memory: memory }), crc)
         }),
@@ -90,6 +93,7 @@ fn too_much() -> Error {
 /// The same once what is bad has been repaired.
 async fn read_healed(
     node: Arc<Node>,
+    name: String,
     version: Version,
     manifest: Option<Arc<Manifest>>,
     offset: u64,
@@ -98,7 +102,15 @@ async fn read_healed(
     let store = node.store()?.clone();
     let _pin = store.pin(version.session_id()?)?;
     tracing::warn!(session = %version.session_id()?, "a read met bad bytes");
-    heal(&node, &version, manifest.as_deref(), offset, len).await?;
+    let healed = heal(&node, &version, manifest.as_deref(), offset, len).await;
+    let repaired = u64::from(healed.is_ok());
+    node.completions.report_damage(DamageReport {
+        server: node.name().to_owned(),
+        repaired,
+        damaged: 1 - repaired,
+        example: format!("{name} {}: a read met bad bytes", version.version()),
+    });
+    healed?;
     let manifest = manifest_of(&node, &version)?;
     let (bytes, crc) = node.pool.run(move || store.read(&manifest, offset, len)).await?;
     Ok(answer(version, bytes, crc))

@@ -4,6 +4,7 @@ use crate::node::Node;
 use crate::scrub::Scrubber;
 use std::sync::Arc;
 use types::limits::{SCRUB_FILES, SCRUB_PAGE};
+use types::message::member::DamageReport;
 use types::message::store::{ScrubReply, ScrubRequest};
 use types::{Code, Error, Result};
 
@@ -20,5 +21,21 @@ pub async fn run(node: Arc<Node>, user: String, request: ScrubRequest) -> Result
     }
     let _turn = node.scrubs.turn().await?;
     let mut scrubber = Scrubber::new(node.clone(), request.pair, request.rate)?;
-    scrubber.page(request.from.unwrap_or_default(), &request.files, SCRUB_PAGE).await
+    let reply = scrubber.page(request.from.unwrap_or_default(), &request.files, SCRUB_PAGE).await?;
+    if let Some(report) = report(&node, &reply) {
+        node.completions.report_damage(report);
+    }
+    Ok(reply)
+}
+
+fn report(node: &Node, reply: &ScrubReply) -> Option<DamageReport> {
+    let repaired = reply.findings.iter().filter(|finding| finding.repaired).count();
+    // What stays bad is the better example.
+    let example = reply.findings.iter().min_by_key(|finding| finding.repaired)?;
+    Some(DamageReport {
+        server: node.name().to_owned(),
+        repaired: repaired as u64,
+        damaged: (reply.findings.len() - repaired) as u64,
+        example: format!("{} {}.{}: {}", example.name, example.epoch, example.number, example.what),
+    })
 }

@@ -21,6 +21,8 @@ methods! {
     Leave = 205: LeaveRequest => Empty;
     /// ss → nm: the lease is given up; sent last before the listener closes (R6).
     ReleaseLease = 206: LeaveRequest => Empty;
+    /// ss → nm: it has found bad bytes, for `pairfs events`.
+    ReportDamage = 225: DamageReport => Empty;
 
     /// nm → ss: rows beyond its cursor.
     Apply = 300: ApplyRequest => ApplyReply;
@@ -394,4 +396,21 @@ pub struct LookAtReply {
     /// The connection was refused: nobody listens there.
     #[prost(bool, tag = "1")]
     pub refused: bool,
+}
+
+/// Request of [`ReportDamage`]: what a read or a page of a scrub met.
+#[derive(Clone, PartialEq, Message)]
+pub struct DamageReport {
+    /// The server whose copies were bad.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Copies that were repaired from the partner.
+    #[prost(uint64, tag = "2")]
+    pub repaired: u64,
+    /// Copies that are bad still.
+    #[prost(uint64, tag = "3")]
+    pub damaged: u64,
+    /// The name of one of them, and what was wrong with it.
+    #[prost(string, tag = "4")]
+    pub example: String,
 }

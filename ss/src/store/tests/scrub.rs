@@ -31,6 +31,7 @@ fn a_bad_chunk_is_found_and_a_good_copy_takes_its_place_for_good() {
     run(store.replace_chunk(&chunks[0], data.slice(..CHUNK))).unwrap();
     store.verify_chunk(&chunks[0]).unwrap();
     assert_eq!(held_bytes(&store, session(1)), data);
+    run(store.barrier()).unwrap();
     assert_eq!(store.used_bytes(), before, "the room of the bad copy is free");
     store.close();
     for place in [place.restart(), place.restart().without_index()] {
@@ -72,8 +73,12 @@ fn a_chunk_that_nothing_needs_any_more_is_not_brought_back() {
         len: data.len() as u32,
         ..ChunkRef::default()
     };
+    // The journal has its first segment.
+    run(prepare(&store, session(2), &bytes(10, 1))).unwrap();
     let before = store.used_bytes();
     run(store.replace_chunk(&chunk, data)).unwrap();
+    // Room is given back just after the answer.
+    run(store.barrier()).unwrap();
     assert_eq!(store.verify_chunk(&chunk).unwrap_err().code, Code::NoSuchVersion);
     assert_eq!(store.used_bytes(), before);
     assert_eq!(store.content_on_disk(session(1)).unwrap(), None);
