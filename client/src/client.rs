@@ -9,7 +9,7 @@ use crate::keys::Keys;
 use crate::list::Listing;
 use crate::lookup::Lookups;
 use crate::manager::Manager;
-use crate::namespace::{self, Attributes, MoveOptions, RemoveOptions};
+use crate::namespace::{self, Attributes, MakeOptions, MoveOptions, RemoveOptions};
 use crate::read::{ReadOptions, Reader};
 use crate::scrub::{self, ScrubOptions, ScrubProgress, ScrubReport};
 use crate::servers::Servers;
@@ -23,6 +23,7 @@ use types::Result;
 use types::ids::RequestKey;
 use types::limits::CLIENT_TIMEOUT_MAX;
 use types::message::manager::{ForcePromoteReply, Placement, StatusReply};
+use types::message::store::Durability;
 use types::record::{Event, Kind, Record};
 
 /// A client of one cluster, signed in as one user. Clones share its connections and caches; they are closed
@@ -74,7 +75,8 @@ impl Client {
     /// # Errors
     /// `EXISTS`, `NOT_FOUND` (its folder), `BAD_PATH`, `DENIED`; see [`Client`].
     pub async fn create(&self, path: &str, request_key: Option<RequestKey>) -> Result<Record> {
-        namespace::make(&self.core, path, Kind::File, false, Attributes::default(), request_key).await
+        namespace::make(&self.core, path, Kind::File, MakeOptions { request_key, ..MakeOptions::default() })
+            .await
     }
 
     /// Makes a folder; with `parents` also those above it, and it may exist.
@@ -82,21 +84,39 @@ impl Client {
     /// # Errors
     /// As [`Client::create`].
     pub async fn mkdir(&self, path: &str, parents: bool, request_key: Option<RequestKey>) -> Result<Record> {
-        namespace::make(&self.core, path, Kind::Folder, parents, Attributes::default(), request_key).await
+        self.mkdir_with(path, MakeOptions { parents, request_key, ..MakeOptions::default() }).await
     }
 
-    /// [`Client::mkdir`] with a mode and a modification time; with `parents` a folder that exists takes them on.
+    /// [`Client::mkdir`] with a mode, a modification time and a word on how durable writes below it are. With
+    /// `parents` a folder that exists takes the mode and the time on.
     ///
     /// # Errors
-    /// As [`Client::create`].
-    pub async fn mkdir_with(
+    /// As [`Client::create`]; `EXISTS` for a folder that says otherwise about durability.
+    pub async fn mkdir_with(&self, path: &str, options: MakeOptions) -> Result<Record> {
+        namespace::make(&self.core, path, Kind::Folder, options).await
+    }
+
+    /// How durable writes at a path are unless they say it themselves, and the folder that says so; none: `async` is
+    /// nobody's word.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; see [`Client`].
+    pub async fn durability(&self, path: &str) -> Result<(Durability, Option<String>)> {
+        info::durability(&self.core, path).await
+    }
+
+    /// Says how durable writes below a folder are unless they say it themselves, for the whole cluster if it is the
+    /// root; unset: as the folder above says. Every later write goes by it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `NOT_A_FOLDER`, `DENIED`; see [`Client`].
+    pub async fn set_durability(
         &self,
         path: &str,
-        parents: bool,
-        attributes: Attributes,
+        durability: Durability,
         request_key: Option<RequestKey>,
     ) -> Result<Record> {
-        namespace::make(&self.core, path, Kind::Folder, parents, attributes, request_key).await
+        namespace::set_durability(&self.core, path, durability, request_key).await
     }
 
     /// Makes a symbolic link to `target`, which is kept as given and not followed.

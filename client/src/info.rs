@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use types::capability::right;
 use types::ids::VersionNumber;
-use types::message::manager::Placement;
-use types::message::store::Target;
+use types::message::manager::{Located, Placement};
+use types::message::store::{Durability, Target};
 use types::path::Quoted;
 use types::record::{Record, Version, mark};
 use types::{Error, Result};
@@ -36,6 +36,8 @@ pub struct Info {
     pub copies: Vec<Copy>,
     /// A newer version is owed by a server that is away: the head is what could be served without it (R11).
     pub behind: bool,
+    /// How durable writes to it, or below it, are unless they say it themselves.
+    pub durability: Durability,
 }
 
 impl Info {
@@ -64,6 +66,37 @@ pub(crate) async fn entry(core: &Core, path: &str) -> Result<Option<Record>> {
     }
 }
 
+/// How durable writes there are unless they say it themselves.
+fn effective(located: &Located) -> Durability {
+    match located.durability() {
+        Durability::Unset => Durability::Async,
+        said => said,
+    }
+}
+
+/// What holds at a path, and the path of the folder that says so, if one does.
+pub(crate) async fn durability(core: &Core, path: &str) -> Result<(Durability, Option<String>)> {
+    let name = parse(path)?;
+    let located = locate(&core.manager, &name, right::READ, false, &mut core.retry()).await?;
+    let (durability, from) = (effective(&located), located.durability_from);
+    if from == 0 {
+        return Ok((durability, None));
+    }
+    // It is the path itself or a folder above.
+    let mut at = name.clone();
+    loop {
+        let found = locate(&core.manager, &at, right::READ, false, &mut core.retry()).await?;
+        if found.record.is_some_and(|record| record.id == from) {
+            return Ok((durability, Some(at.to_string())));
+        }
+        match at.split_last() {
+            Some((parent, _)) => at = parent,
+            // It was moved meanwhile.
+            None => return Ok((durability, None)),
+        }
+    }
+}
+
 /// Whether a version newer than the head is owed.
 pub(crate) fn is_behind(record: &Record) -> bool {
     let head = record.head();
@@ -78,6 +111,7 @@ pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
     let name = parse(path)?;
     let mut retry = core.retry();
     let located = locate(&core.manager, &name, right::READ, false, &mut retry).await?;
+    let durability = effective(&located);
     let record = located.record.ok_or_else(|| Error::not_found(Quoted(path)))?;
     if name.must_be_folder() && !record.is_folder() {
         let what = format_args!("{} is no folder", Quoted(path));
@@ -89,7 +123,7 @@ pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
     {
         let target =
             Target { pair: placement.pair, folder: located.folder, name: located.name, file: record.id };
-        let found = Found { target, capability, empty: None };
+        let found = Found { target, capability, empty: None, durability: 0 };
         let (found, head, deadline) = (&found, record.head(), Instant::now() + COPY_PROBE);
         let asked = placement.members.iter().map(|member| async move {
             let held =
@@ -99,7 +133,7 @@ pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
         copies = join_all(asked).await;
     }
     let behind = is_behind(&record);
-    Ok(Info { path: name.to_string(), record, placement: located.placement, copies, behind })
+    Ok(Info { path: name.to_string(), record, placement: located.placement, copies, behind, durability })
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub use client::Client;
 pub use config::{ClientConfig, Identity, Secret};
 pub use info::{Copy, Info};
 pub use list::{Listing, sort_name};
-pub use namespace::{Attributes, MoveOptions, RemoveOptions};
+pub use namespace::{Attributes, MakeOptions, MoveOptions, RemoveOptions};
 pub use range::Range;
 pub use read::{ReadOptions, Reader};
 pub use types::ids::RequestKey;

@@ -25,6 +25,8 @@ pub(crate) struct Found {
     pub(crate) capability: SignedCapability,
     /// The head, if it was empty when it was looked up: a storage server may not have its row yet.
     pub(crate) empty: Option<Version>,
+    /// How durable a write there is that does not say it itself, as it was looked up.
+    pub(crate) durability: i32,
 }
 
 /// Looked up just now or remembered.
@@ -40,6 +42,8 @@ struct Folder {
     id: u64,
     /// Pair, weight and what to show to its servers; at least one.
     choices: Vec<(u32, u64, SignedCapability)>,
+    /// How durable a write there is that does not say it itself.
+    durability: i32,
 }
 
 impl Folder {
@@ -49,7 +53,8 @@ impl Folder {
         let pair = wanted.or_else(drawn)?;
         let (_, _, capability) = self.choices.iter().find(|(id, _, _)| *id == pair)?;
         let target = Target { pair, folder: self.id, name: name.to_owned(), file: 0 };
-        Some(Found { target, capability: capability.clone(), empty: None })
+        let (capability, durability) = (capability.clone(), self.durability);
+        Some(Found { target, capability, empty: None, durability })
     }
 }
 
@@ -153,7 +158,8 @@ impl Lookups {
         if let Some((asked, folder)) = folder.filter(|(at, _)| is_young(*at, now) && entry.is_file()) {
             let target =
                 Target { pair: entry.pair, folder: entry.parent, name: entry.name.clone(), file: entry.id };
-            let found = Found { target, capability: folder.capability.clone(), empty: None };
+            let durability = folder.durability;
+            let found = Found { target, capability: folder.capability.clone(), empty: None, durability };
             locked(&self.files).put(path.to_string(), Arc::new(found), asked);
         }
         Ok(())
@@ -258,7 +264,7 @@ fn choices_of(found: &Found, offered: Vec<Choice>) -> Folder {
     if choices.is_empty() {
         choices.push((found.target.pair, 1, found.capability.clone()));
     }
-    Folder { id: found.target.folder, choices }
+    Folder { id: found.target.folder, choices, durability: found.durability }
 }
 
 fn read_located(path: &PathName, located: Located, file: u64) -> Result<Found> {
@@ -282,7 +288,7 @@ fn read_located(path: &PathName, located: Located, file: u64) -> Result<Found> {
     let head = located.record.as_ref().and_then(|record| record.head_version());
     let empty = head.filter(|head| head.is_empty()).cloned();
     let target = Target { pair, folder: located.folder, name: located.name, file };
-    Ok(Found { target, capability, empty })
+    Ok(Found { target, capability, empty, durability: located.durability })
 }
 
 fn a_folder(path: &PathName) -> Error {
@@ -296,7 +302,7 @@ mod tests {
 
     fn found() -> Arc<Found> {
         let target = Target { pair: 1, folder: 1, name: "a".into(), file: 17 };
-        Arc::new(Found { target, capability: SignedCapability::default(), empty: None })
+        Arc::new(Found { target, capability: SignedCapability::default(), empty: None, durability: 0 })
     }
 
     #[test]

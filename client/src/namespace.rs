@@ -2,11 +2,12 @@
 
 use crate::ask::ask;
 use crate::core::{Core, not_the_root, parse};
-use types::command::{Answer, Asker, Make, Move, Remove};
+use types::command::{Answer, Asker, Make, Move, Remove, SetDurability};
 use types::ids::RequestKey;
 use types::limits::PATH_MAX;
 use types::message::Method;
-use types::message::manager::{MakeEntry, MoveEntry, RemoveEntry};
+use types::message::manager::{MakeEntry, MoveEntry, RemoveEntry, SetFolderDurability};
+use types::message::store::Durability;
 use types::record::{Kind, Record};
 use types::{Error, Result};
 
@@ -19,6 +20,19 @@ pub struct RemoveOptions {
     pub now: bool,
     /// Also with an upload open.
     pub force: bool,
+    /// Repeats the request with this key.
+    pub request_key: Option<RequestKey>,
+}
+
+/// How to make a folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MakeOptions {
+    /// Also those above it, and it may exist.
+    pub parents: bool,
+    /// What it keeps of a local one.
+    pub attributes: Attributes,
+    /// How durable writes below it are; unset: as the folder above says.
+    pub durability: Durability,
     /// Repeats the request with this key.
     pub request_key: Option<RequestKey>,
 }
@@ -71,14 +85,8 @@ impl Attributes {
     }
 }
 
-pub(crate) async fn make(
-    core: &Core,
-    path: &str,
-    kind: Kind,
-    parents: bool,
-    attributes: Attributes,
-    given: Option<RequestKey>,
-) -> Result<Record> {
+pub(crate) async fn make(core: &Core, path: &str, kind: Kind, options: MakeOptions) -> Result<Record> {
+    let MakeOptions { parents, attributes, durability, request_key } = options;
     let name = parse(path)?;
     if name.is_root() && !(kind == Kind::Folder && parents) {
         return Err(match kind {
@@ -92,7 +100,9 @@ pub(crate) async fn make(
     }
     let operation = if kind == Kind::Folder { "mkdir" } else { "create" };
     let words = attributes.words();
-    let conditions: Vec<&str> = parents.then_some("parents").into_iter().chain(words.as_deref()).collect();
+    let mut conditions: Vec<&str> =
+        parents.then_some("parents").into_iter().chain(words.as_deref()).collect();
+    conditions.extend(durability.name());
     let make = |asker| Make {
         asker: Some(asker),
         path: name.to_string(),
@@ -100,9 +110,28 @@ pub(crate) async fn make(
         parents,
         mode: attributes.mode,
         mtime_ms: attributes.mtime_ms,
+        durability: durability.into(),
         ..Make::default()
     };
-    let answer = change::<MakeEntry>(core, given, ask(operation, &[path], &conditions, None), make).await?;
+    let answer =
+        change::<MakeEntry>(core, request_key, ask(operation, &[path], &conditions, None), make).await?;
+    answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
+}
+
+/// Says how durable writes below a folder are; unset: as the folder above says.
+pub(crate) async fn set_durability(
+    core: &Core,
+    path: &str,
+    durability: Durability,
+    given: Option<RequestKey>,
+) -> Result<Record> {
+    let name = parse(path)?;
+    let set =
+        |asker| SetDurability { asker: Some(asker), path: name.to_string(), durability: durability.into() };
+    let said = durability.name().unwrap_or("inherit");
+    let asked = ask("durability", &[path], &[said], None);
+    let answer = change::<SetFolderDurability>(core, given, asked, set).await?;
+    core.lookups.clear();
     answer.record.ok_or_else(|| Error::bad_request("an answer without a record"))
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use types::message::manager::{
     Attach, Events, ForcePromote, GetTicket, List, Locate, MakeEntry, MoveEntry, OpenUpload, PairRecords,
-    RemoveEntry, Status, Switchover, Whereabouts,
+    RemoveEntry, SetFolderDurability, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
     Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
@@ -133,6 +133,7 @@ impl Service for NameService {
             MakeEntry => ops::entries::make,
             RemoveEntry => ops::entries::remove,
             MoveEntry => ops::entries::rename,
+            SetFolderDurability => ops::entries::durability,
             List => ops::list::run,
             Status => ops::status::run,
             Events => ops::events::run,

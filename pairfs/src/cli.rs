@@ -1,7 +1,7 @@
 //! The command line: every command, its options and the help that groups them.
 
 use crate::commands::{
-    config, content, copy, entries, events, find, fsck, listing, pair, scrub, status, transfer,
+    config, content, copy, durability, entries, events, find, fsck, listing, pair, scrub, status, transfer,
 };
 use crate::local::{BenchArgs, NodeArgs, UpArgs};
 use crate::options::Global;
@@ -32,6 +32,7 @@ Files
   cp          Copy a file within the cluster; the copy takes no room
   mv          Move a file or folder
   rm          Remove a file or folder
+  durability  Show or set how durable the writes below a folder are
   digest      Show the digest of a local file
 
 Look after it
@@ -124,6 +125,8 @@ pub enum Command {
     Mv(entries::MvArgs),
     /// Remove a file or folder
     Rm(entries::RmArgs),
+    /// Show or set how durable the writes below a folder are
+    Durability(durability::DurabilityArgs),
     /// Show the digest of a local file
     Digest(content::DigestArgs),
     /// Show servers and pairs

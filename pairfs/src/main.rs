@@ -13,8 +13,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use commands::{
-    Context, config, content, copy, df, doctor, entries, env, events, find, fsck, listing, pair, scrub,
-    status, transfer,
+    Context, config, content, copy, df, doctor, durability, entries, env, events, find, fsck, listing, pair,
+    scrub, status, transfer,
 };
 use local::Narrator;
 use output::Printer;
@@ -121,6 +121,7 @@ async fn client_command(context: &Context, command: Command) -> Result<()> {
         Command::Find(args) => find::find(context, &args).await,
         Command::Cp(args) => copy::cp(context, &args).await,
         Command::Df => df::df(context).await,
+        Command::Durability(args) => durability::durability(context, &args).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Mkdir(args) => entries::mkdir(context, &args).await,
         Command::Mv(args) => entries::mv(context, &args).await,

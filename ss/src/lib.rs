@@ -9,6 +9,7 @@ mod completions;
 mod config;
 #[cfg(test)]
 mod decision_tests;
+mod durability;
 mod fetch;
 mod heartbeat;
 mod identity;

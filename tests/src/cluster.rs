@@ -251,7 +251,7 @@ impl Cluster {
     /// Starts the storage server `name` by hand on `data`, where it always listens or, with `elsewhere`, on another
     /// port. One on its own folder is a member like any other from then on: it is found by its name and killed at the
     /// end.
-    pub fn start_by_hand(&self, name: &str, data: &Path, elsewhere: bool, words: &[&str]) -> Started {
+    pub fn start_on_disk(&self, name: &str, data: &Path, elsewhere: bool, words: &[&str]) -> Started {
         let (nm, listen) = (self.addr("nm"), self.addr(name));
         let listen = if elsewhere { "127.0.0.1:0" } else { listen.as_str() };
         let secret = self.dir().join("cluster.secret");

@@ -139,10 +139,10 @@ fn an_empty_disk_whose_partner_is_away_needs_replace_disk_and_says_so() {
     cluster.kill9("ss1_backup");
     cluster.wait(SOON, "the pair to be down", |status| pair(status)["state"] == "down");
     wipe(&cluster, "ss1");
-    let refused = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
+    let refused = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
     assert!(refused.stderr.contains("--replace-disk"), "{}", refused.stderr);
 
-    let started = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
+    let started = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
     cluster.wait(SOON, "it to be accepted", |status| server(status, "ss1")["state"] == "alive");
     // It has nothing and must not act, whatever the operator said.
     let status = cluster.status();
@@ -164,7 +164,7 @@ fn an_empty_disk_of_the_last_acting_member_never_passes_for_the_pair() {
     cluster.wait(SOON, "the pair to be down", |status| pair(status)["state"] == "down");
     wipe(&cluster, "ss1");
     for words in [&[][..], &["--replace-disk"]] {
-        let refused = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, words).end().exits(5);
+        let refused = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, words).end().exits(5);
         assert!(refused.stderr.contains("--accept-loss"), "{}", refused.stderr);
     }
     cluster.node_start("ss1_backup");
@@ -175,9 +175,9 @@ fn an_empty_disk_of_the_last_acting_member_never_passes_for_the_pair() {
     assert_eq!(cluster.read("/both"), b"on both");
 
     // What only the wiped disk had is still owed: it is not given up in silence.
-    let refused = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
+    let refused = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
     assert!(refused.stderr.contains("--replace-disk"), "{}", refused.stderr);
-    let started = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
+    let started = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
     assert_lost(&cluster, &["/folder/one"]);
     cluster.assert_copies_equal();
     cluster.wait_acting("ss1", SOON);
@@ -220,10 +220,10 @@ fn what_only_the_lost_disk_held_is_reported_lost_by_name_and_the_rest_stays() {
     assert_eq!(pair(&cluster.status())["owed_versions"], 2);
 
     wipe(&cluster, "ss1");
-    let refused = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
+    let refused = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &[]).end().exits(5);
     assert!(refused.stderr.contains("--replace-disk"), "{}", refused.stderr);
     assert_eq!(pair(&cluster.status())["owed_versions"], 2, "nothing is given up by a try");
-    let started = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
+    let started = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, &["--replace-disk"]);
     assert_lost(&cluster, &["/folder/new", "/folder/known"]);
     cluster.assert_copies_equal();
     cluster.wait_acting("ss1", LATER);
@@ -332,7 +332,7 @@ fn an_old_image_of_the_last_acting_member_is_never_served() {
 
     put_back(&cluster, "ss1", &old);
     for words in [&[][..], &["--replace-disk"]] {
-        let refused = cluster.start_by_hand("ss1", &cluster.disk("ss1"), false, words).end().exits(5);
+        let refused = cluster.start_on_disk("ss1", &cluster.disk("ss1"), false, words).end().exits(5);
         assert!(refused.stderr.contains("accept-loss"), "{}", refused.stderr);
     }
     assert_eq!(pair(&cluster.status())["state"], "down");
@@ -354,9 +354,9 @@ fn a_clone_beside_the_living_server_is_refused(member: &str) {
     let twin = copy(&cluster, member, "twin");
     let (before, failed) = (cluster.status(), count(&cluster, "failed", member));
     for clone in [&old, &twin] {
-        let refused = cluster.start_by_hand(member, clone, true, &[]).end().exits(4);
+        let refused = cluster.start_on_disk(member, clone, true, &[]).end().exits(4);
         assert!(refused.stderr.contains("alive"), "{}", refused.stderr);
-        let refused = cluster.start_by_hand(member, clone, true, &["--replace-disk"]).end().exits(4);
+        let refused = cluster.start_on_disk(member, clone, true, &["--replace-disk"]).end().exits(4);
         assert!(refused.stderr.contains("alive"), "{}", refused.stderr);
     }
     change_everything(&cluster);
@@ -392,12 +392,12 @@ fn a_clone_and_the_real_one_alternate(member: &str) {
         lose(&cluster, member);
         write(&cluster);
         let registered = count(&cluster, "registered", member);
-        let started = cluster.start_by_hand(member, &clone, true, &[]);
+        let started = cluster.start_on_disk(member, &clone, true, &[]);
         until(SOON, "the clone to be taken", || count(&cluster, "registered", member) > registered);
         cluster.assert_copies_equal();
         write(&cluster);
         // Now the real one is the second.
-        let refused = cluster.start_by_hand(member, &cluster.disk(member), false, &[]).end().exits(4);
+        let refused = cluster.start_on_disk(member, &cluster.disk(member), false, &[]).end().exits(4);
         assert!(refused.stderr.contains("alive"), "{}", refused.stderr);
         write(&cluster);
         started.kill();
@@ -433,7 +433,7 @@ fn a_real_server_that_wakes_beside_its_clone_is_refused() {
     cluster.freeze("ss1");
     cluster.wait_acting("ss1_backup", SOON);
     let registered = count(&cluster, "registered", "ss1");
-    let started = cluster.start_by_hand("ss1", &clone, true, &[]);
+    let started = cluster.start_on_disk("ss1", &clone, true, &[]);
     until(SOON, "the clone to be taken", || count(&cluster, "registered", "ss1") > registered);
     cluster.assert_copies_equal();
     cluster.wait_acting("ss1", SOON);
@@ -475,7 +475,7 @@ fn an_image_from_before_a_collection_is_swept(member: &str) {
     lose(&cluster, member);
     cluster.write("/changed", b"the new content");
     put_back(&cluster, member, &image);
-    let started = cluster.start_by_hand(member, &cluster.disk(member), false, &["-v"]);
+    let started = cluster.start_on_disk(member, &cluster.disk(member), false, &["-v"]);
     until(LATER, "it to be compared", || count(&cluster, "compared", member) > 0);
     cluster.assert_copies_equal();
     let compared = cluster.events_of("compared", member).pop().unwrap();

@@ -164,6 +164,7 @@ impl Copying<'_> {
             asker: Some(key.asker(self.ask)),
             create_only: self.options.create_only,
             durability: self.options.durability.into(),
+            inherited: found.durability,
             mode: original.mode,
             timeout_ms: retry.left_for_server(),
             ..CommitRequest::default()

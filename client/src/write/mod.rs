@@ -15,7 +15,7 @@ pub(crate) use copy::copy;
 pub use receipt::Receipt;
 
 use crate::core::{Core, not_the_root, parse};
-use crate::namespace;
+use crate::namespace::{self, MakeOptions};
 use content::Start;
 use request::Request;
 use std::sync::Arc;
@@ -81,15 +81,8 @@ pub(crate) async fn write(
         let mut retry = core.retry();
         let found = core.lookups.for_writing(&core.manager, &name, None, false, &mut retry).await;
         if found.is_err_and(|error| error.code == Code::NotFound) {
-            namespace::make(
-                core,
-                &folder.to_string(),
-                Kind::Folder,
-                true,
-                namespace::Attributes::default(),
-                None,
-            )
-            .await?;
+            let options = MakeOptions { parents: true, ..MakeOptions::default() };
+            namespace::make(core, &folder.to_string(), Kind::Folder, options).await?;
         }
     }
     if options.append {

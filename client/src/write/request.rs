@@ -114,6 +114,7 @@ impl<'a> Request<'a> {
             if_number: condition.number,
             create_only: self.create_only,
             durability: self.options.durability.into(),
+            inherited: found.durability,
             mode: self.options.mode,
             mtime_ms: self.options.mtime_ms,
             timeout_ms: retry.left_for_server(),

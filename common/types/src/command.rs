@@ -5,6 +5,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::ids::{ClientId, RequestKey, VersionNumber};
+use crate::message::store::Durability;
 use crate::record::{Event, Pair, Record, Server, Version};
 use prost::{Message, Oneof};
 
@@ -31,7 +32,7 @@ pub struct Command {
     /// Which.
     #[prost(
         oneof = "Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 30"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 27, 30"
     )]
     pub op: Option<Op>,
 }
@@ -105,6 +106,9 @@ pub enum Op {
     /// What a member held beyond the index has been set aside (R24).
     #[prost(message, tag = "24")]
     Compared(Compared),
+    /// How durable writes below a folder are, unless they say it themselves (R19).
+    #[prost(message, tag = "27")]
+    SetDurability(SetDurability),
     /// What a replaced disk owed is lost.
     #[prost(message, tag = "30")]
     Lose(Lose),
@@ -574,6 +578,23 @@ pub struct Make {
     /// Modification time to keep, ms since 1970; 0: none, or leave it.
     #[prost(sint64, tag = "8")]
     pub mtime_ms: i64,
+    /// How durable writes below it are, for a folder; not for the parents that are made with it.
+    #[prost(enumeration = "Durability", tag = "27")]
+    pub durability: i32,
+}
+
+/// Says how durable writes below a folder are unless they say it themselves; the root's holds for the cluster (R19).
+#[derive(Clone, PartialEq, Message)]
+pub struct SetDurability {
+    /// Who asks.
+    #[prost(message, optional, tag = "1")]
+    pub asker: Option<Asker>,
+    /// Path of the folder from the root.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// Unset: as the folder above says.
+    #[prost(enumeration = "Durability", tag = "3")]
+    pub durability: i32,
 }
 
 /// Removes a file or folder.

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::ids::{Digest, InodeId, Seq, SessionId, VersionNumber};
+use crate::message::store::Durability;
 use prost::{Enumeration, Message};
 
 /// What an inode is.
@@ -211,6 +212,10 @@ pub struct Record {
     /// Target of a symbolic link.
     #[prost(string, tag = "20")]
     pub target: String,
+    /// How durable writes below it are unless they say it themselves, for a folder; unset: as the folder above
+    /// says (R19).
+    #[prost(enumeration = "Durability", tag = "27")]
+    pub durability: i32,
 }
 
 impl Record {

@@ -15,6 +15,9 @@ pub struct Rights {
     pub stamp: u64,
     /// Whether a path leads to it (it does not lie in the trash).
     pub reachable: bool,
+    /// How durable writes to it, or into it, are unless they say it themselves, and the folder that says so (R19):
+    /// the nearest one; 0: none does.
+    pub durability: (i32, u64),
 }
 
 fn own_rights(record: &Record, user: &str) -> u32 {
@@ -29,7 +32,11 @@ pub fn rights(state: State<'_>, record: &Record, user: &str) -> Result<Rights, S
     let chain = state.ancestors(record)?;
     let mut bits = own_rights(record, user);
     let mut stamp = 0;
+    let mut durability = said(record);
     for folder in &chain {
+        if durability.1 == 0 {
+            durability = said(folder);
+        }
         bits |= own_rights(folder, user);
         stamp = stamp.max(folder.stamp);
     }
@@ -37,7 +44,12 @@ pub fn rights(state: State<'_>, record: &Record, user: &str) -> Result<Rights, S
         bits |= right::READ;
     }
     let top = chain.last().unwrap_or(record);
-    Ok(Rights { bits, stamp, reachable: top.id == InodeId::ROOT.0 })
+    Ok(Rights { bits, stamp, reachable: top.id == InodeId::ROOT.0, durability })
+}
+
+/// What a folder says of durability, and that it does.
+fn said(folder: &Record) -> (i32, u64) {
+    if folder.durability == 0 { (0, 0) } else { (folder.durability, folder.id) }
 }
 
 /// The rights of `user` on `folder` as a place for its children: the stamp includes the folder's own.

@@ -32,6 +32,8 @@ pub struct Found {
     pub whole_folder: bool,
     /// Stamp for a capability decided on this state: nothing above it is newer.
     pub stamp: u64,
+    /// How durable writes there are unless they say it themselves, and the folder that says so; 0: none does.
+    pub durability: (i32, u64),
 }
 
 /// The record at `path`, or an error that says which part is missing.
@@ -89,6 +91,7 @@ pub fn locate(store: &dyn Store, user: &str, request: &LocateRequest) -> Result<
         require(rights.bits, request.rights.max(right::READ), user, &path)?;
         return Ok(Found {
             stamp: record.stamp,
+            durability: rights.durability,
             record: Some(record),
             folder: 0,
             name: String::new(),
@@ -117,6 +120,7 @@ pub fn locate(store: &dyn Store, user: &str, request: &LocateRequest) -> Result<
                 rights: own.bits,
                 whole_folder: in_folder.bits == own.bits,
                 stamp: in_folder.stamp,
+                durability: own.durability,
                 record: Some(record),
             })
         }
@@ -141,6 +145,7 @@ pub fn locate(store: &dyn Store, user: &str, request: &LocateRequest) -> Result<
                 rights: in_folder.bits,
                 whole_folder: true,
                 stamp: in_folder.stamp,
+                durability: in_folder.durability,
             })
         }
     }

@@ -6,7 +6,7 @@ use crate::service::Call;
 use nm_core::query;
 use nm_core::state::State;
 use std::time::Duration;
-use types::command::{Answer, Asker, FeedPlace, Make, Move, Op, Remove};
+use types::command::{Answer, Asker, FeedPlace, Make, Move, Op, Remove, SetDurability};
 use types::path::PathName;
 use types::record::Kind;
 use types::{Code, Error, Result};
@@ -18,6 +18,10 @@ pub(crate) async fn make(call: Call, mut request: Make) -> Result<Answer> {
         let view = manager.view()?;
         let live = manager.live();
         request.pair = pair_for(State::new(&view), &live, &request.path, manager.now())?;
+    }
+    if request.durability != 0 {
+        // The first write into it must find it.
+        return seen(&call, Op::Make(request)).await;
     }
     call.manager.proposer.propose(Op::Make(request)).await
 }
@@ -33,6 +37,12 @@ fn pair_for(state: State<'_>, live: &Live, path: &str, now: Duration) -> Result<
     pair.ok_or_else(|| {
         Error::new(Code::NoActingMember, "no pair serves now", "see `pairfs status`; start its servers")
     })
+}
+
+/// Answered when every acting member goes by it.
+pub(crate) async fn durability(call: Call, mut request: SetDurability) -> Result<Answer> {
+    own(&call, &mut request.asker)?;
+    seen(&call, Op::SetDurability(request)).await
 }
 
 pub(crate) async fn remove(call: Call, mut request: Remove) -> Result<Answer> {

@@ -25,6 +25,8 @@ pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
         name: found.name.clone(),
         stamp: found.stamp,
         now_ms,
+        durability: found.durability.0,
+        durability_from: found.durability.1,
         ..Located::default()
     };
     let live = manager.live();

@@ -1,8 +1,9 @@
 //! Changes of the namespace: `create`, `mkdir`, `mv`, `rm`.
 
 use super::Context;
+use super::content::DurabilityArg;
 use clap::Args;
-use client::{MoveOptions, RemoveOptions, RequestKey};
+use client::{Durability, MakeOptions, MoveOptions, RemoveOptions, RequestKey};
 use serde_json::json;
 use types::Result;
 use types::ids::InodeId;
@@ -34,6 +35,9 @@ pub struct MkdirArgs {
     /// Also make missing folders above it; it may exist
     #[arg(short, long)]
     pub parents: bool,
+    /// How durable writes below it must be before they are acknowledged, unless they say it themselves
+    #[arg(long, value_name = "D")]
+    pub durability: Option<DurabilityArg>,
     /// The key of a repeated request.
     #[command(flatten)]
     pub repeat: Repeat,
@@ -88,7 +92,10 @@ pub async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
 /// As [`client::Client::mkdir`].
 pub async fn mkdir(context: &Context, args: &MkdirArgs) -> Result<()> {
     let client = context.connect().await?;
-    let record = client.mkdir(&args.path, args.parents, args.repeat.request_key).await?;
+    let durability = args.durability.map_or(Durability::Unset, Durability::from);
+    let (parents, request_key) = (args.parents, args.repeat.request_key);
+    let options = MakeOptions { parents, durability, request_key, ..MakeOptions::default() };
+    let record = client.mkdir_with(&args.path, options).await?;
     made(context, &args.path, &record, "folder")
 }
 

@@ -316,6 +316,7 @@ fn info_json(info: &Info) -> Value {
         "epoch": placement.map(|placement| placement.epoch),
         "copies": info.copies.iter().filter(|copy| copy.held).map(|copy| &copy.server).collect::<Vec<_>>(),
         "behind": info.behind,
+        "durability": info.durability.name(),
         "conflicts": numbers(info.conflicts().collect()),
         "owed": numbers(info.owed().collect()),
         "versions": record.versions.iter().map(|version| version_json(record, version)).collect::<Vec<_>>(),
@@ -368,6 +369,7 @@ fn print_info(context: &Context, info: &Info) -> Result<()> {
             info.copies.iter().filter(|copy| copy.held).map(|copy| copy.server.as_str()).collect();
         field("copies", if held.is_empty() { "none that answers".to_owned() } else { held.join(", ") })?;
     }
+    field("durable", info.durability.name().unwrap_or("async").to_owned())?;
     if info.behind {
         field("behind", "yes: a newer version is on a server that is away".to_owned())?;
     }

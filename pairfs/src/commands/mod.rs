@@ -5,6 +5,7 @@ pub mod content;
 pub mod copy;
 pub mod df;
 pub mod doctor;
+pub mod durability;
 pub mod entries;
 pub mod env;
 pub mod events;

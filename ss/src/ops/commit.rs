@@ -1,6 +1,7 @@
 //! Commit and Put: an upload becomes a version (R10, R19). Durable here as prepared and offered to the
 //! partner, then decided by the log, then shown to readers, then acknowledged.
 
+use crate::durability::inherited;
 use crate::node::Node;
 use crate::passer;
 use crate::store::{Content, Held, Prepare, State};
@@ -69,6 +70,8 @@ struct Commit {
     deadline: Instant,
     /// The session whose content it shares.
     cites: Option<SessionId>,
+    /// What was asked for, or holds in the folder.
+    durability: Durability,
 }
 
 impl Commit {
@@ -126,8 +129,20 @@ impl Commit {
         let deadline = Instant::now() + patience;
         let stamp = capability.stamp;
         let cites = if let Source::Cited(session, _) = source { Some(*session) } else { None };
-        let commit =
-            Commit { node, upload, request, target, asker, epoch, incarnation, stamp, deadline, cites };
+        let durability = durability(&node, &request, target.folder)?;
+        let commit = Commit {
+            node,
+            upload,
+            request,
+            target,
+            asker,
+            epoch,
+            incarnation,
+            stamp,
+            deadline,
+            cites,
+            durability,
+        };
         Ok((commit, step))
     }
 
@@ -335,7 +350,7 @@ impl Commit {
 
     fn needs_both(&self) -> bool {
         let serving = &self.node.serving;
-        match self.request.durability() {
+        match self.durability {
             Durability::Sync => true,
             Durability::SyncIfUp => !serving.degraded() || serving.both_first(),
             Durability::Unset | Durability::Async => serving.both_first(),
@@ -384,7 +399,7 @@ impl Commit {
 
     /// Waits until the partner has it durably; `false` if that is not needed any more.
     async fn on_both(&self, manifest: &Arc<Manifest>, mut offered: Offered) -> Result<bool> {
-        let must = matches!(self.request.durability(), Durability::Sync | Durability::SyncIfUp);
+        let must = matches!(self.durability, Durability::Sync | Durability::SyncIfUp);
         let deadline = if must { self.deadline } else { self.deadline.min(Instant::now() + HANDOVER_WAIT) };
         while Instant::now() < deadline && self.needs_both() {
             match timeout_at(deadline, self.told(offered)).await {
@@ -414,6 +429,15 @@ impl Commit {
             }
         }
     }
+}
+
+/// How durable a write has to be: as it says itself, else as the nearest folder says, else `async` (R19).
+fn durability(node: &Node, request: &CommitRequest, folder: u64) -> Result<Durability> {
+    let asked = match request.durability() {
+        Durability::Unset => inherited(node.store()?, folder)?.unwrap_or_else(|| request.inherited()),
+        asked => asked,
+    };
+    Ok(if asked == Durability::Unset { Durability::Async } else { asked })
 }
 
 /// Refuses to commit what another user wrote, or this one under another key that is not decided (R13, R16).

@@ -68,9 +68,8 @@ async fn read_chunks(
     };
     match read {
         Err(error) if is_bad(&error) => read_healed(node, name, version, Some(manifest), offset, len).await,
-        read => read.map(|(bytes, crc)| {
-            answer(version, Bytes::from_owner(Unsent { bytes, _memory: memory }), crc)
-        }),
+        read => read
+            .map(|(bytes, crc)| answer(version, Bytes::from_owner(Unsent { bytes, _memory: memory }), crc)),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Empty, methods};
 use crate::capability::SignedCapability;
-use crate::command::{Answer, Make, Move, Remove};
+use crate::command::{Answer, Make, Move, Remove, SetDurability};
+use crate::message::store::Durability;
 use crate::record::{Event, Record, Row};
 use prost::Message;
 
@@ -35,6 +36,8 @@ methods! {
     OpenUpload = 113: OpenUploadRequest => Empty;
     /// The last resort: the stale member of a pair acts, or only what it lacks.
     ForcePromote = 114: ForcePromoteRequest => ForcePromoteReply;
+    /// Says how durable writes below a folder are.
+    SetFolderDurability = 125: SetDurability => Answer;
 }
 
 /// Push to clients: who acts in a pair has changed ([`Placement`]).
@@ -161,6 +164,12 @@ pub struct Located {
     /// Where other new files of the folder would go, if there is more than one pair and all of the folder may be written.
     #[prost(message, repeated, tag = "8")]
     pub choices: Vec<Choice>,
+    /// How durable a write there is that does not say it itself (R19); unset: no folder says it, so `async`.
+    #[prost(enumeration = "Durability", tag = "27")]
+    pub durability: i32,
+    /// The folder that says so; 0: none.
+    #[prost(uint64, tag = "28")]
+    pub durability_from: u64,
 }
 
 /// Request of [`List`].

@@ -41,6 +41,18 @@ pub enum Durability {
     SyncIfUp = 3,
 }
 
+impl Durability {
+    /// Its name on the command line and in JSON; none if unset.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Durability::Unset => None,
+            Durability::Async => Some("async"),
+            Durability::Sync => Some("sync"),
+            Durability::SyncIfUp => Some("sync-if-up"),
+        }
+    }
+}
+
 /// What is written to.
 #[derive(Clone, PartialEq, Message)]
 pub struct Target {
@@ -158,6 +170,10 @@ pub struct CommitRequest {
     /// How long the client waits, ms.
     #[prost(uint64, tag = "15")]
     pub timeout_ms: u64,
+    /// If `durability` is unset: what held there when the client looked the path up. The server goes by its own
+    /// records of the folders; this is for folders that it does not know yet.
+    #[prost(enumeration = "Durability", tag = "27")]
+    pub inherited: i32,
 }
 
 /// Request of [`Copy`].

@@ -53,7 +53,7 @@ fn walk(context: &Context<'_>, path: &PathName) -> Result<Walk, Stop> {
 }
 
 /// What stands at `path`.
-fn existing(context: &Context<'_>, path: &PathName) -> Result<Record, Stop> {
+pub(super) fn existing(context: &Context<'_>, path: &PathName) -> Result<Record, Stop> {
     let found = walk(context, path)?;
     if found.missing.is_empty() {
         return Ok(found.deepest);
@@ -61,7 +61,7 @@ fn existing(context: &Context<'_>, path: &PathName) -> Result<Record, Stop> {
     refuse(Code::NotFound, format_args!("{path} does not exist"), "check the name with `pairfs ls`")
 }
 
-fn require_write(context: &Context<'_>, folder: &Record, user: &str) -> Result<(), Stop> {
+pub(super) fn require_write(context: &Context<'_>, folder: &Record, user: &str) -> Result<(), Stop> {
     let rights = access::rights_in(context.state(), folder, user)?;
     if rights.bits & right::WRITE != 0 {
         return Ok(());
@@ -84,7 +84,11 @@ fn parent_of(context: &Context<'_>, record: &Record) -> Result<Record, Stop> {
     }
 }
 
-fn done(context: &mut Context<'_>, asker: &types::command::Asker, record: Record) -> Result<Answer, Stop> {
+pub(super) fn done(
+    context: &mut Context<'_>,
+    asker: &types::command::Asker,
+    record: Record,
+) -> Result<Answer, Stop> {
     let version = record.head_version().cloned();
     let answer = Answer { record: Some(record), version, rows: context.rows(), ..Answer::default() };
     idempotency::after(context, asker, &answer)?;
@@ -105,6 +109,13 @@ pub(super) fn make(context: &mut Context<'_>, command: &Make) -> Result<Answer, 
     let Walk { deepest, missing } = walk(context, &path)?;
     let Some((last, parents)) = missing.split_last() else {
         if kind == Kind::Folder && command.parents && deepest.is_folder() {
+            if command.durability != 0 && command.durability != deepest.durability {
+                return refuse(
+                    Code::Exists,
+                    format_args!("{path} exists already, with another durability"),
+                    "change it with `pairfs durability`",
+                );
+            }
             return retouch(context, asker, deepest, command);
         }
         return refuse(Code::Exists, format_args!("{path} exists already"), "choose another name");
@@ -140,7 +151,11 @@ pub(super) fn make(context: &mut Context<'_>, command: &Make) -> Result<Answer, 
     for name in parents {
         folder = make_one(context, &folder, name, Kind::Folder, &plain, &asker.user)?;
     }
-    let made = make_one(context, &folder, last, kind, command, &asker.user)?;
+    let mut made = make_one(context, &folder, last, kind, command, &asker.user)?;
+    if kind == Kind::Folder && command.durability != 0 {
+        made.durability = command.durability;
+        context.put_record(&mut made)?;
+    }
     done(context, asker, made)
 }
 

@@ -7,6 +7,7 @@ mod adopt;
 mod cluster;
 mod collect;
 mod context;
+mod durability;
 mod entries;
 mod idempotency;
 mod purge;
@@ -81,6 +82,7 @@ fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
         Some(Op::Make(command)) => entries::make(context, command),
         Some(Op::Remove(command)) => entries::remove(context, command),
         Some(Op::Move(command)) => entries::rename(context, command),
+        Some(Op::SetDurability(command)) => durability::set(context, command),
         None => Err(Error::new(
             Code::Unsupported,
             "the log holds a command of a later version",

@@ -4,7 +4,7 @@ use super::engine::{self, Found, Side};
 use super::local::{self, Kind, Stat};
 use super::report::{Action, Report};
 use super::{Common, LARGE, PutArgs, below, modified, needs_recursive, relative, remote_entry};
-use client::{Attributes, Client, Content, Durability, RemoveOptions, WriteOptions};
+use client::{Attributes, Client, Content, Durability, MakeOptions, RemoveOptions, WriteOptions};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -213,14 +213,14 @@ impl Put {
         let remote = async {
             if let Some(there) = folder.there {
                 if there != here && folder.remote != "/" && !self.common.dry_run {
-                    self.client.mkdir_with(&folder.remote, true, here, None).await?;
+                    self.client.mkdir_with(&folder.remote, making(true, here)).await?;
                 }
                 return self.list(&folder.remote).await;
             }
             self.report.did(Action::Folder, "", &folder.remote, 0)?;
             if !self.common.dry_run {
                 let parents = !folder.top || self.common.parents;
-                self.client.mkdir_with(&folder.remote, parents, here, None).await?;
+                self.client.mkdir_with(&folder.remote, making(parents, here)).await?;
             }
             Ok(HashMap::new())
         };
@@ -375,6 +375,10 @@ impl Side for Put {
     fn is_large(job: &Job) -> bool {
         matches!(job, Job::Write { stat, .. } if stat.size > LARGE)
     }
+}
+
+fn making(parents: bool, attributes: Attributes) -> MakeOptions {
+    MakeOptions { parents, attributes, ..MakeOptions::default() }
 }
 
 #[cfg(test)]

@@ -199,14 +199,7 @@ impl World {
 
     fn make(&mut self, path: &str, kind: Kind, parents: bool) -> Op {
         let asker = self.asker(1);
-        Op::Make(Make {
-            asker,
-            path: path.into(),
-            kind: kind as i32,
-            parents,
-            pair: 1,
-            target: String::new(),
-        })
+        Op::Make(Make { asker, path: path.into(), kind: kind as i32, parents, pair: 1, ..Make::default() })
     }
 
     fn remove(&mut self, path: &str, recursive: bool, now: bool) -> Op {

@@ -1,6 +1,8 @@
 //! Files and folders by name: making, moving, removing, listing.
 
 use super::*;
+use types::command::SetDurability;
+use types::message::store::Durability;
 
 #[test]
 fn a_capability_decided_before_a_folder_moved_is_stale_r14() {
@@ -133,7 +135,7 @@ fn a_listing_of_links_with_long_targets_comes_in_pages_that_fit_a_frame() {
     for n in 0..300 {
         let asker = world.asker(1);
         let (path, target, kind) = (format!("/l{n:03}"), target.clone(), Kind::Symlink as i32);
-        world.ok(Op::Make(Make { asker, path, kind, parents: false, pair: 1, target }));
+        world.ok(Op::Make(Make { asker, path, kind, parents: false, pair: 1, target, ..Make::default() }));
     }
     let (mut names, mut after, mut pages) = (Vec::new(), String::new(), 0);
     loop {
@@ -162,7 +164,7 @@ fn a_session_whose_file_was_moved_before_and_after_the_question_is_still_found_r
     let asked = Prepared { session: write.session.clone(), folder, name, file: 0, asker: None };
     let rename = world.rename("/a", "/b", false);
     world.ok(rename);
-    let blind = query::resolutions(&world.store, 1, u64::MAX, &[asked.clone()]).unwrap();
+    let blind = query::resolutions(&world.store, 1, u64::MAX, std::slice::from_ref(&asked)).unwrap();
     assert!(!blind[0].committed, "without the cursor it would slip past");
     let found = query::resolutions(&world.store, 1, cursor, &[asked]).unwrap();
     assert_eq!((found[0].committed, found[0].file), (true, answer.record.unwrap().id));
@@ -181,7 +183,8 @@ fn a_prepared_session_is_found_by_its_key_though_its_file_has_moved_r10() {
         file: 0,
         asker: write.asker.clone(),
     };
-    let found = query::resolutions(&world.store, 1, u64::MAX, &[prepared.clone()]).unwrap().remove(0);
+    let found =
+        query::resolutions(&world.store, 1, u64::MAX, std::slice::from_ref(&prepared)).unwrap().remove(0);
     assert_eq!((found.committed, found.file), (true, answer.record.unwrap().id));
     let never = Prepared { session: vec![8; 16], asker: world.asker(1), ..prepared };
     assert!(!query::resolutions(&world.store, 1, 0, &[never]).unwrap()[0].committed);
@@ -223,4 +226,36 @@ fn the_trash_is_purged_after_its_time_in_bounded_slices_r25() {
     assert_eq!(purge_all(&mut world, 64, 1), [1]);
     assert!(world.state().inode(late.record.unwrap().id).unwrap().unwrap().is_tombstone());
     assert_eq!(world.pair().files, 0);
+}
+
+#[test]
+fn the_nearest_folder_says_how_durable_a_write_is_r19() {
+    let mut world = World::new();
+    let make = world.make("/d/e", Kind::Folder, true);
+    world.ok(make);
+    let said = |world: &World, path: &str| locate(world, path).durability.0;
+    let mut number = 100u8;
+    let mut set = |world: &mut World, path: &str, durability: Durability| {
+        number += 1;
+        let asker = world.asker(number);
+        world.ok(Op::SetDurability(SetDurability { asker, path: path.into(), durability: durability.into() }))
+    };
+    assert_eq!(said(&world, "/d/e/new"), 0);
+    let rows = set(&mut world, "/", Durability::SyncIfUp).rows;
+    assert_eq!((rows.len(), rows[0].feed), (1, 0), "every server hears of it");
+    set(&mut world, "/d", Durability::Sync);
+    assert_eq!(said(&world, "/d/e/new"), Durability::Sync as i32);
+    assert_eq!(said(&world, "/d"), Durability::Sync as i32);
+    assert_eq!(said(&world, "/other"), Durability::SyncIfUp as i32);
+    set(&mut world, "/d/e", Durability::Async);
+    assert_eq!(said(&world, "/d/e/new"), Durability::Async as i32);
+    assert_eq!(said(&world, "/d/new"), Durability::Sync as i32);
+    set(&mut world, "/d/e", Durability::Unset);
+    assert_eq!(said(&world, "/d/e/new"), Durability::Sync as i32);
+    assert!(set(&mut world, "/d/e", Durability::Unset).rows.is_empty(), "nothing changed");
+    let make = world.make("/d/file", Kind::File, false);
+    world.ok(make);
+    let asker = world.asker(99);
+    let on_a_file = SetDurability { asker, path: "/d/file".into(), durability: Durability::Sync.into() };
+    assert_eq!(world.refused(Op::SetDurability(on_a_file)), Code::NotAFolder);
 }
