@@ -43,7 +43,11 @@ impl Wire {
         wire
     }
 
-    fn call<M: Method>(
+    /// Calls any method.
+    ///
+    /// # Errors
+    /// What the other side answers.
+    pub fn call<M: Method>(
         &self,
         connection: &Connection,
         request: &M::Request,

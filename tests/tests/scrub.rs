@@ -1,12 +1,16 @@
 //! Bytes go bad on one disk, or on both: they are found, never served, and repaired from the good copy (I6).
 
 use pairfs_tests::cluster::{LATER, SOON};
+use pairfs_tests::wire::{Wire, forge};
 use pairfs_tests::workload::{filled, under_load};
 use pairfs_tests::{Cluster, until};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use types::Code;
+use types::capability::right;
+use types::message::store::{Scrub, ScrubRequest};
 
 const MIB: usize = 1 << 20;
 
@@ -266,6 +270,26 @@ fn a_scrub_during_writes_reports_nothing_that_is_not_so() {
     });
     cluster.assert_copies_equal();
     ledger.verify(&cluster);
+}
+
+#[test]
+fn a_scrub_is_for_administrators() {
+    let cluster = Cluster::start(true);
+    cluster.write("/file", b"x");
+    let wire = Wire::open(&cluster);
+    let located = wire.locate("/file", right::ALL).unwrap();
+    let server = wire.to_server("ss1").unwrap();
+    let pair = located.placement.as_ref().unwrap().pair;
+    // Who may write a file may not have the disk read; nor does a forged word help.
+    let capability = located.capability.unwrap();
+    let forged = forge(&capability, |says| says.operator = true);
+    for (cover, code) in
+        [(None, Code::BadCapability), (Some(capability), Code::Denied), (Some(forged), Code::BadCapability)]
+    {
+        let request = ScrubRequest { pair, capability: cover, ..ScrubRequest::default() };
+        let refused = wire.call::<Scrub>(&server, &request, b"").map(drop).unwrap_err();
+        assert_eq!(refused.code, code, "{refused}");
+    }
 }
 
 /// The words that start ss1 by hand.

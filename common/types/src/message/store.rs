@@ -31,7 +31,7 @@ methods! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub enum Durability {
-    /// As the cluster says.
+    /// As the nearest folder says, else the cluster.
     Unset = 0,
     /// On the acting member.
     Async = 1,
