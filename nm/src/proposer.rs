@@ -215,6 +215,8 @@ fn is_keyed(command: &Command) -> bool {
         Some(Op::Make(make)) => make.asker.is_some(),
         Some(Op::Remove(remove)) => remove.asker.is_some(),
         Some(Op::Move(rename)) => rename.asker.is_some(),
+        // Known again by its number.
+        Some(Op::Import(_)) => true,
         _ => false,
     }
 }

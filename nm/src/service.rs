@@ -11,7 +11,8 @@ use types::message::manager::{
     RemoveEntry, SetFolderDurability, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
-    Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
+    Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportDamage, ReportRecovered, Resolve, TakeIn,
+    TakenIn,
 };
 use types::{Code, Error, Result};
 
@@ -146,6 +147,8 @@ impl Service for NameService {
             RegisterServer => ops::register::run,
             ReportRecovered => ops::recovered::run,
             Resolve => ops::resolve::run,
+            TakeIn => ops::import::take_in,
+            TakenIn => ops::import::taken_in,
             Leave => ops::leave::leave,
             ReleaseLease => ops::leave::release,
             ReportDamage => ops::damage::run,

@@ -26,6 +26,9 @@ pub struct Config {
     /// The server that this one is the backup of
     #[arg(long, env = "PAIRFS_BACKUP_OF", value_name = "NAME")]
     pub backup_of: Option<String>,
+    /// Take this folder in, as the first thing that this new server does; it is only read
+    #[arg(long, env = "PAIRFS_IMPORT", value_name = "DIR")]
+    pub import: Option<PathBuf>,
     /// This disk replaces the one that was known under this name
     #[arg(long)]
     pub replace_disk: bool,
@@ -88,6 +91,7 @@ impl Config {
             advertise,
             nm,
             backup_of,
+            import,
             replace_disk,
             cluster_secret,
             insecure_plaintext,
@@ -103,6 +107,7 @@ impl Config {
             ("advertise", format!("{advertise:?}")),
             ("nm", nm.join(",")),
             ("backup-of", format!("{backup_of:?}")),
+            ("import", format!("{import:?}")),
             ("replace-disk", replace_disk.to_string()),
             ("cluster-secret", format!("{cluster_secret:?}")),
             ("insecure-plaintext", insecure_plaintext.to_string()),

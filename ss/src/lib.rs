@@ -13,6 +13,7 @@ mod durability;
 mod fetch;
 mod heartbeat;
 mod identity;
+mod import;
 mod janitor;
 mod keyring;
 mod manager;

@@ -12,6 +12,7 @@ use log::RealDisk;
 use net::Reconnecting;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use types::command::{Recovered, Register};
 use types::ids::SessionId;
@@ -41,6 +42,10 @@ pub struct Registration {
     pub addr: String,
     /// The operator says that this disk replaces the known one.
     pub replace_disk: bool,
+    /// It brings a folder along (R24).
+    pub import: bool,
+    /// Where the registration that holds now is told, once the store is open.
+    pub registered: watch::Sender<Option<Server>>,
 }
 
 /// Why a step has to begin anew.
@@ -100,6 +105,7 @@ impl Registration {
         self.expire_leftovers(&store, known.pair_mark).map_err(Trouble::Final)?;
         self.resolve(&store, incarnation, |_| true).await?;
         self.node.serving.resolved(incarnation);
+        self.registered.send_replace(Some(known));
         tracing::info!(server = %self.node.name(), incarnation, "registered");
         Ok(incarnation)
     }
@@ -119,11 +125,14 @@ impl Registration {
             boot,
             replace_disk: self.replace_disk,
             elsewhere: false,
+            import: self.import,
         };
         let registered = self.ask::<RegisterServer>(&request).await?;
         self.identity.registered(&registered.cluster_id).map_err(Trouble::Final)?;
         // It has replaced the disk by now; a later loss is another matter.
         self.replace_disk = false;
+        // The log remembers it.
+        self.import = false;
         self.node.serving.registered(&registered).map_err(Trouble::Final)?;
         Ok(registered)
     }

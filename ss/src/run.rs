@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::fetch::Fetches;
 use crate::heartbeat;
 use crate::identity::Identity;
+use crate::import::{self, Importer};
 use crate::janitor;
 use crate::keyring::ServerKeyring;
 use crate::manager::Managers;
@@ -25,7 +26,7 @@ use net::{Credential, Reconnecting, Server, listen, telemetry};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use types::message::member::{Leave, LeaveRequest, ReleaseLease};
 use types::message::{Method, purpose};
@@ -47,6 +48,9 @@ const DISK_THREADS: usize = 8;
 pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     let primary = config.primary()?;
     let places = net::files::prepare()?;
+    if let Some(folder) = &config.import {
+        import::check(folder, &config.data)?;
+    }
     let secret = net::secret::read(&config.cluster_secret)?;
     // Before anything else: two processes never share a data directory (R6).
     let identity = Identity::open(&config.data, &config.name)?;
@@ -88,6 +92,12 @@ async fn serve(
     let heartbeats = heartbeat::start(node.clone(), managers)?;
     tokio::spawn(janitor::run(node.clone()));
     tokio::spawn(tidier::run(node.clone()));
+    let registered = watch::Sender::new(None);
+    let is_importing = config.import.is_some();
+    if let Some(folder) = config.import {
+        let (node, link, registered) = (node.clone(), link.clone(), registered.subscribe());
+        tokio::spawn(Importer { node, link, folder, registered }.run());
+    }
     let registration = Registration {
         node: node.clone(),
         link: link.clone(),
@@ -95,6 +105,8 @@ async fn serve(
         backup_of: primary,
         addr,
         replace_disk: config.replace_disk,
+        import: is_importing,
+        registered,
     };
     // Pinned here: it owns the lock of the data directory, which is the last thing to let go.
     let life = registration.live();

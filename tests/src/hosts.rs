@@ -163,12 +163,27 @@ impl Hosts {
 
     /// Starts a storage server on a host with a copy of the cluster's secret; `addr` is where it listens.
     pub fn serve_ss(&mut self, host: usize, name: &str, addr: &str, more: &[&str]) {
+        let words = self.words_of_ss(host, name, addr, more);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.serve(host, name, &words);
+    }
+
+    /// The same for one that ends by itself.
+    pub fn run_ss(&self, host: usize, name: &str, addr: &str, more: &[&str]) -> Ran {
+        let words = self.words_of_ss(host, name, addr, more);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut command = self.command(host, &words);
+        command.env("PAIRFS_PARENT", std::process::id().to_string());
+        command::run(command, b"")
+    }
+
+    fn words_of_ss(&self, host: usize, name: &str, addr: &str, more: &[&str]) -> Vec<String> {
         let secret = self.folder(host).join("cluster.secret");
         std::fs::copy(self.folder(0).join("nm/cluster.secret"), &secret).expect("the secret can be copied");
-        let (nm, data) = (self.nm.as_ref().expect("nm runs").0.clone(), self.folder(host).join(name));
-        let words = ["ss", "--name", name, "--data", text(&data), "--listen", addr, "--nm", &nm];
-        let more = [&["--cluster-secret", text(&secret), "--insecure-plaintext"], more].concat();
-        self.serve(host, name, &[&words[..], &more].concat());
+        let (nm, data) = (&self.nm.as_ref().expect("nm runs").0, self.folder(host).join(name));
+        let words = ["ss", "--name", name, "--data", text(&data), "--listen", addr, "--nm", nm];
+        let own = ["--cluster-secret", text(&secret), "--insecure-plaintext"];
+        [&words[..], &own[..], more].concat().into_iter().map(str::to_owned).collect()
     }
 
     /// Runs a client's command, on the clients' host.

@@ -32,7 +32,7 @@ pub struct Command {
     /// Which.
     #[prost(
         oneof = "Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 27, 30"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 25, 26, 27, 30"
     )]
     pub op: Option<Op>,
 }
@@ -106,6 +106,12 @@ pub enum Op {
     /// What a member held beyond the index has been set aside (R24).
     #[prost(message, tag = "24")]
     Compared(Compared),
+    /// An entry of a folder that a new server brings along.
+    #[prost(message, tag = "25")]
+    Import(Import),
+    /// All of that folder is in.
+    #[prost(message, tag = "26")]
+    EndImport(EndImport),
     /// How durable writes below a folder are, unless they say it themselves (R19).
     #[prost(message, tag = "27")]
     SetDurability(SetDurability),
@@ -225,6 +231,79 @@ pub struct Register {
     /// The present incarnation is known to be alive at another address.
     #[prost(bool, tag = "9")]
     pub elsewhere: bool,
+    /// It brings a folder along to be taken in: refused unless it is new, or has such an import unfinished (R24).
+    #[prost(bool, tag = "10")]
+    pub import: bool,
+}
+
+/// One entry of a folder that a new server brings along, on behalf of an administrator (R24).
+#[derive(Clone, PartialEq, Message)]
+pub struct Import {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Its pair.
+    #[prost(uint32, tag = "3")]
+    pub pair: u32,
+    /// The epoch it acts in.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Who owns what comes in; filled in by the name manager.
+    #[prost(string, tag = "5")]
+    pub user: String,
+    /// From 1, without gaps: each is done once.
+    #[prost(uint64, tag = "6")]
+    pub number: u64,
+    /// Path from the root.
+    #[prost(string, tag = "7")]
+    pub path: String,
+    /// File, folder or link; `Unknown`: it cannot be stored, `target` says why.
+    #[prost(enumeration = "crate::record::Kind", tag = "8")]
+    pub kind: i32,
+    /// Write session under which the server has the content prepared, 16 bytes; empty for an empty file.
+    #[prost(bytes = "vec", tag = "9")]
+    pub session: Vec<u8>,
+    /// Bytes of content.
+    #[prost(uint64, tag = "10")]
+    pub size: u64,
+    /// How the digest was made.
+    #[prost(uint32, tag = "11")]
+    pub digest_kind: u32,
+    /// SHA-256, 32 bytes.
+    #[prost(bytes = "vec", tag = "12")]
+    pub sha256: Vec<u8>,
+    /// POSIX mode.
+    #[prost(uint32, tag = "13")]
+    pub mode: u32,
+    /// Modification time, ms since 1970.
+    #[prost(sint64, tag = "14")]
+    pub mtime_ms: i64,
+    /// Target of a link.
+    #[prost(string, tag = "15")]
+    pub target: String,
+    /// End of the server's journal (R7).
+    #[prost(uint64, tag = "16")]
+    pub journal: u64,
+}
+
+/// Ends an import.
+#[derive(Clone, PartialEq, Message)]
+pub struct EndImport {
+    /// The server.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// What was taken in, for people.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// Entries that have no path here, as their names are not UTF-8.
+    #[prost(uint64, tag = "4")]
+    pub passed_over: u64,
 }
 
 /// Where a registered server stands.

@@ -85,6 +85,8 @@ pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// How long content stays in the trash.
 pub const TRASH_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Entries of an import that go into the log together.
+pub const IMPORT_BATCH: usize = 64;
 /// Files and folders that one command purges from the trash.
 pub const PURGE_SLICE: usize = 64;
 /// Files that one request to scrub can name.
@@ -167,6 +169,10 @@ const _: () = {
     assert!(SCRUB_AHEAD * CHUNK <= CLIENT_WINDOW, "a scrub takes no more memory than one client");
     assert!(SCRUB_FILES * 10 <= FRAME_HEAD_MAX && SCRUB_FINDINGS * 1024 <= FRAME_HEAD_MAX);
     assert!(BATCH_BYTES <= FRAME_HEAD_MAX);
+    assert!(
+        IMPORT_BATCH * (2 * PATH_MAX + KIB) < FRAME_HEAD_MAX + BATCH_BYTES,
+        "an import's page fits a frame"
+    );
     assert!(Pace::NORMAL.guard.as_millis() < Pace::NORMAL.timeout.as_millis());
     assert!(3 * Pace::NORMAL.heartbeat.as_millis() <= Pace::NORMAL.timeout.as_millis());
     assert!(3 * Pace::FAST.heartbeat.as_millis() <= Pace::FAST.timeout.as_millis());

@@ -515,6 +515,35 @@ pub struct Server {
     /// not list is set aside.
     #[prost(bool, tag = "22")]
     pub compare: bool,
+    /// It takes a folder in that it brought along (R24); none: it does not, or has done so.
+    #[prost(message, optional, tag = "25")]
+    pub import: Option<ImportProgress>,
+}
+
+/// How far an import has come.
+#[derive(Clone, PartialEq, Message)]
+pub struct ImportProgress {
+    /// Number of the last entry; they are numbered from 1.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    /// Path of the last entry: the next one comes behind it in the order of the walk.
+    #[prost(string, tag = "2")]
+    pub after: String,
+    /// Files taken in.
+    #[prost(uint64, tag = "3")]
+    pub files: u64,
+    /// Folders taken in, those that were there already included.
+    #[prost(uint64, tag = "4")]
+    pub folders: u64,
+    /// Symbolic links taken in.
+    #[prost(uint64, tag = "5")]
+    pub links: u64,
+    /// Bytes of those files.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+    /// Entries that were passed over: their names are taken, or they cannot be stored.
+    #[prost(uint64, tag = "7")]
+    pub skipped: u64,
 }
 
 /// Something an operator wants to know, as `pairfs events` shows it.

@@ -136,6 +136,17 @@ impl<'a> State<'a> {
         self.entry(Table::Users, name.as_bytes())
     }
 
+    /// The first administrator by name.
+    pub fn administrator(&self) -> Result<Option<String>, StoreError> {
+        let mut found = None;
+        self.store.scan(Table::Users, &[], &[], &mut |_, value| {
+            let user = decode::<UserEntry>(value).ok().and_then(|entry| entry.public);
+            found = user.filter(|user| user.admin).map(|user| user.name);
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
     /// A user's access key by its id.
     pub fn user_key(&self, name: &str, key_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let keys = self.user(name)?.map(|user| user.keys).unwrap_or_default();

@@ -7,6 +7,7 @@ pub(crate) mod entries;
 pub(crate) mod events;
 pub(crate) mod force_promote;
 pub(crate) mod heartbeat;
+pub(crate) mod import;
 pub(crate) mod leave;
 pub(crate) mod list;
 pub(crate) mod locate;

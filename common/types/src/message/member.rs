@@ -1,7 +1,7 @@
 //! What storage servers tell the name manager, and what it tells them.
 
 use super::{Empty, methods};
-use crate::command::{Answers, Recovered, Register, VersionRef, WriteComplete};
+use crate::command::{Answer, Answers, EndImport, Import, Recovered, Register, VersionRef, WriteComplete};
 use crate::message::manager::Placement;
 use crate::record::{Row, Server};
 use prost::Message;
@@ -21,6 +21,10 @@ methods! {
     Leave = 205: LeaveRequest => Empty;
     /// ss → nm: the lease is given up; sent last before the listener closes (R6).
     ReleaseLease = 206: LeaveRequest => Empty;
+    /// ss → nm: entries of a folder that it brings along (R24); one answer each. No record: passed over, and why.
+    TakeIn = 220: TakeInRequest => Answers;
+    /// ss → nm: all of that folder is in.
+    TakenIn = 221: EndImport => Answer;
     /// ss → nm: it has found bad bytes, for `pairfs events`.
     ReportDamage = 225: DamageReport => Empty;
 
@@ -149,6 +153,14 @@ pub struct CompleteRequest {
     /// In order.
     #[prost(message, repeated, tag = "1")]
     pub writes: Vec<WriteComplete>,
+}
+
+/// Request of [`TakeIn`].
+#[derive(Clone, PartialEq, Message)]
+pub struct TakeInRequest {
+    /// In order, at most `IMPORT_BATCH`.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: Vec<Import>,
 }
 
 /// A prepared session whose outcome is unknown to its holder.

@@ -18,14 +18,14 @@ use types::record::{Kind, Record, Trashed, Version};
 const NEW_FOLDERS_MAX: usize = 60;
 
 /// How far a path leads: the deepest thing that exists, and the names behind it.
-struct Walk {
+pub(super) struct Walk {
     /// What exists.
-    deepest: Record,
+    pub(super) deepest: Record,
     /// The names that do not.
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
 }
 
-fn walk(context: &Context<'_>, path: &PathName) -> Result<Walk, Stop> {
+pub(super) fn walk(context: &Context<'_>, path: &PathName) -> Result<Walk, Stop> {
     let Some(mut deepest) = context.state().inode(InodeId::ROOT.0)? else {
         return refuse(Code::Unavailable, "the cluster is not made yet", "wait for its first start");
     };
@@ -221,7 +221,7 @@ fn make_one(
 }
 
 /// The content of a new empty file: nobody needs to store or fetch it.
-fn empty_version(context: &Context<'_>, epoch: u64, author: &str) -> Version {
+pub(super) fn empty_version(context: &Context<'_>, epoch: u64, author: &str) -> Version {
     Version {
         session: SessionId::made_at(Seq(context.seq())).0.to_vec(),
         epoch,

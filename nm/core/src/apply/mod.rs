@@ -10,6 +10,7 @@ mod context;
 mod durability;
 mod entries;
 mod idempotency;
+mod import;
 mod purge;
 mod reign;
 mod server;
@@ -83,6 +84,8 @@ fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
         Some(Op::Remove(command)) => entries::remove(context, command),
         Some(Op::Move(command)) => entries::rename(context, command),
         Some(Op::SetDurability(command)) => durability::set(context, command),
+        Some(Op::Import(command)) => import::import(context, command),
+        Some(Op::EndImport(command)) => import::end_import(context, command),
         None => Err(Error::new(
             Code::Unsupported,
             "the log holds a command of a later version",

@@ -4,7 +4,7 @@ use super::context::{Context, Stop, pair_event, refuse};
 use types::Code;
 use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
 use types::limits::{FRESH_BYTES, FRESH_ROWS};
-use types::record::{Event, Number, Pair, Phase, Server};
+use types::record::{Event, ImportProgress, Number, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, server: &str) -> Result<Answer, Stop> {
     let server = context.server(server)?.clone();
@@ -112,6 +112,13 @@ fn returning(
             "give the same --name and --backup-of as before",
         );
     }
+    if command.import && server.import.is_none() {
+        return refuse(
+            Code::Exists,
+            format_args!("{name} is no new server: it has registered before, and no import is unfinished"),
+            "start it without --import, or give the folder to a new server; `pairfs put -r` takes folders in at any time",
+        );
+    }
     match judge_disk(&server, command) {
         Disk::Known | Disk::Replayed => {}
         Disk::Unknown => {
@@ -166,6 +173,13 @@ fn accept_unknown_disk(
 
 fn newcomer(context: &mut Context<'_>, command: &Register, primary: &str) -> Result<Server, Stop> {
     let is_primary = command.server == primary;
+    if command.import && !is_primary {
+        return refuse(
+            Code::Usage,
+            format_args!("{} is a backup: it gets its files from {primary}", command.server),
+            "give --import to the primary",
+        );
+    }
     let id = match context.pair_of_primary(primary)? {
         Some(id) => id,
         None => {
@@ -198,7 +212,8 @@ fn newcomer(context: &mut Context<'_>, command: &Register, primary: &str) -> Res
         );
     }
     let fresh = is_primary && pair.acting == command.server;
-    Ok(Server { name: command.server.clone(), pair: id, fresh, ..Server::default() })
+    let import = command.import.then(ImportProgress::default);
+    Ok(Server { name: command.server.clone(), pair: id, fresh, import, ..Server::default() })
 }
 
 /// A registered server has recovered its store: decides where it stands (R7, R8).

@@ -118,17 +118,27 @@ pub(super) fn check_name(name: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-/// R1: refuses whoever is not the present registration of the acting member in the present epoch.
 fn fence(context: &mut Context<'_>, command: &WriteComplete) -> Result<(), Stop> {
-    let pair = context.pair(command.pair)?.clone();
-    if pair.epoch != command.epoch || pair.acting != command.server {
+    fence_acting(context, command.pair, command.epoch, &command.server, command.incarnation)
+}
+
+/// R1: refuses whoever is not the present registration of the acting member in the present epoch.
+pub(super) fn fence_acting(
+    context: &mut Context<'_>,
+    pair: u32,
+    epoch: u64,
+    server: &str,
+    incarnation: u64,
+) -> Result<(), Stop> {
+    let pair = context.pair(pair)?.clone();
+    if pair.epoch != epoch || pair.acting != server {
         return refuse(
             Code::PastEpoch,
             format_args!("{} is in epoch {} with {}", pair.name, pair.epoch, pair.acting),
             "ask who acts now",
         );
     }
-    context.require_incarnation(&command.server, command.incarnation)?;
+    context.require_incarnation(server, incarnation)?;
     match pair.phase() {
         Phase::Steady => Ok(()),
         Phase::Handover => {

@@ -2,6 +2,7 @@
 
 mod collect;
 mod disks;
+mod import;
 mod owed;
 mod reigns;
 mod tree;

@@ -1,0 +1,349 @@
+//! `--import DIR`: a new server takes a folder in that it brings along (R24). Each content is made durable here as prepared,
+//! then the log makes it a file; the backup gets it by its row. The log says how far it has come, so a server that was
+//! killed goes on behind that. The folder is only read.
+
+mod content;
+mod walk;
+
+use crate::node::Node;
+use crate::store::Prepare;
+use crate::wire::{self, passes};
+use bytes::Bytes;
+use content::Trouble;
+use net::Reconnecting;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use types::command::{EndImport, Import};
+use types::ids::SessionId;
+use types::limits::{IMPORT_BATCH, MIB};
+use types::message::member::{TakeIn, TakeInRequest, TakenIn};
+use types::message::store::Target;
+use types::record::{ImportProgress, Kind, Server};
+use types::{Code, Error, Result};
+use walk::{Entry, Walk, is_behind};
+
+/// Bytes after which a batch is full: what a kill costs at most, but for the last file.
+const BATCH_BYTES: u64 = 64 * MIB as u64;
+/// Files read at once.
+const READERS: usize = 4;
+/// How long one request may take before it is repeated.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Before a step that failed is tried again.
+const REST: Duration = Duration::from_secs(1);
+/// How often to look whether this server acts.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often to tell how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Refuses what cannot be imported.
+///
+/// # Errors
+/// `NOT_FOUND`, `USAGE`.
+pub fn check(folder: &Path, data: &Path) -> Result<()> {
+    let usage = |what: String, next: &str| Err(Error::new(Code::Usage, what, next));
+    let place = std::fs::canonicalize(folder).map_err(|error| {
+        let what = format_args!("{} cannot be imported ({error})", folder.display());
+        Error::new(Code::NotFound, what, "give an existing folder")
+    })?;
+    if !place.is_dir() {
+        return usage(format!("{} is no folder", folder.display()), "give a folder");
+    }
+    let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    if data.starts_with(&place) || place.starts_with(&data) {
+        return usage(
+            format!("{} and the data directory lie within each other", folder.display()),
+            "choose another --data",
+        );
+    }
+    Ok(())
+}
+
+/// Takes a folder in.
+pub struct Importer {
+    /// The server.
+    pub node: Arc<Node>,
+    /// The connection to the name manager.
+    pub link: Reconnecting,
+    /// What is taken in.
+    pub folder: PathBuf,
+    /// The registration that holds now, as the log has it.
+    pub registered: watch::Receiver<Option<Server>>,
+}
+
+/// An entry with its content, if it has one.
+struct Ready {
+    import: Import,
+    session: Option<SessionId>,
+}
+
+impl Importer {
+    /// Runs until everything is in or the server stops.
+    pub async fn run(mut self) {
+        let mut known = ImportProgress::default();
+        loop {
+            let server = {
+                let registered = self.registered.wait_for(Option::is_some);
+                tokio::select! {
+                    () = self.node.stopped() => return,
+                    server = registered => match server.map(|server| server.clone()) {
+                        Ok(Some(server)) => server,
+                        _ => return,
+                    },
+                }
+            };
+            let Some(progress) = server.import.clone() else { return };
+            if progress.done > known.done {
+                known = progress;
+            }
+            match self.pass(&server, &mut known).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "the import pauses"),
+            }
+            tokio::select! {
+                () = self.node.stopped() => return,
+                _ = self.registered.changed() => {}
+                () = tokio::time::sleep(REST) => {}
+            }
+        }
+    }
+
+    /// Takes in everything behind `known`, as far as this registration goes.
+    async fn pass(&self, server: &Server, known: &mut ImportProgress) -> Result<()> {
+        tracing::info!(folder = %self.folder.display(), after = known.after, done = known.done, "importing");
+        let (sender, mut entries) = mpsc::channel(4 * IMPORT_BATCH);
+        let (folder, after) = (self.folder.clone(), known.after.clone());
+        let walking = tokio::task::spawn_blocking(move || {
+            let mut walk = Walk::new(&folder);
+            for entry in walk.by_ref().filter(|entry| is_behind(&entry.path, &after)) {
+                if sender.blocking_send(entry).is_err() {
+                    break;
+                }
+            }
+            walk.passed_over
+        });
+        let (mut told, mut bytes) = (Instant::now(), 0);
+        while let Some(batch) = next_batch(&mut entries).await {
+            let last = batch.last().map(|entry| entry.path.clone()).unwrap_or_default();
+            let (count, size) = (batch.len() as u64, batch.iter().map(|entry| entry.size).sum::<u64>());
+            let ready = self.prepare_all(server, known.done, batch).await?;
+            self.take_in(server, ready).await?;
+            known.done += count;
+            known.after = last;
+            bytes += size;
+            if told.elapsed() >= TELL {
+                tracing::info!(entries = known.done, bytes, at = known.after, "importing");
+                told = Instant::now();
+            }
+        }
+        let passed_over = walking.await.map_err(Error::internal)?;
+        self.end(server, passed_over).await
+    }
+
+    /// Makes the contents durable here, several at a time.
+    async fn prepare_all(&self, server: &Server, done: u64, batch: Vec<Entry>) -> Result<Vec<Ready>> {
+        let slots = Arc::new(Semaphore::new(READERS));
+        let mut works = JoinSet::new();
+        for (at, entry) in batch.into_iter().enumerate() {
+            let (node, slots, pair) = (self.node.clone(), slots.clone(), server.pair);
+            let import = Import {
+                server: server.name.clone(),
+                incarnation: server.incarnation,
+                pair,
+                number: done + 1 + at as u64,
+                path: entry.path.clone(),
+                kind: entry.kind as i32,
+                mode: entry.mode,
+                mtime_ms: entry.mtime_ms,
+                target: entry.target.clone(),
+                ..Import::default()
+            };
+            works.spawn(async move {
+                let _slot = slots.acquire_owned().await.map_err(Error::internal)?;
+                prepare(&node, import, entry).await
+            });
+        }
+        let mut ready = Vec::new();
+        while let Some(done) = works.join_next().await {
+            ready.push(done.map_err(Error::internal)??);
+        }
+        ready.sort_unstable_by_key(|ready| ready.import.number);
+        Ok(ready)
+    }
+
+    /// Has the log decide a batch; asks again for what it could not decide now.
+    async fn take_in(&self, server: &Server, mut batch: Vec<Ready>) -> Result<()> {
+        while !batch.is_empty() {
+            let epoch = self.acting(server).await?;
+            let journal = self.node.store()?.journal_end();
+            let entries =
+                batch.iter().map(|ready| Import { epoch, journal, ..ready.import.clone() }).collect();
+            let answers = match self.ask(&TakeInRequest { entries }).await {
+                Ok(answers) => answers,
+                Err(error) if passes(&error) => {
+                    tracing::debug!(%error, "asking again");
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for answer in answers {
+                match answer.into_result() {
+                    Ok(answer) => {
+                        let ready = batch.remove(0);
+                        self.done(ready, answer).await?;
+                    }
+                    Err(error) if error.code == Code::RegisterAgain => {
+                        self.node.serving.fenced(server.incarnation);
+                        return Err(error);
+                    }
+                    // The reign is changing: what follows was refused, too.
+                    Err(error) if passes(&error) => {
+                        tokio::time::sleep(LOOK).await;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, request: &TakeInRequest) -> Result<Vec<types::command::Answer>> {
+        let connection = self.link.get(Instant::now() + PATIENCE).await?;
+        let (answers, _) = wire::call::<TakeIn>(&connection, request, Bytes::new(), PATIENCE).await?;
+        if answers.answers.len() != request.entries.len() {
+            return Err(Error::internal("the name manager answered another number of entries"));
+        }
+        Ok(answers.answers)
+    }
+
+    /// One entry is decided.
+    async fn done(&self, ready: Ready, answer: types::command::Answer) -> Result<()> {
+        let store = self.node.store()?;
+        if answer.repeated {
+            // What became of its content here, the row or the next start tells (R10).
+            return Ok(());
+        }
+        let Some(record) = answer.record else {
+            tracing::warn!(path = ready.import.path, why = answer.message, "not imported");
+            if let Some(session) = ready.session {
+                store.unprepare(session).await?;
+                store.drop_session(session).await?;
+            }
+            return Ok(());
+        };
+        if record.is_file() {
+            // Readers see it before its row comes (R22).
+            store.install_head(record)?;
+            self.node.sessions.content_landed();
+        }
+        Ok(())
+    }
+
+    async fn end(&self, server: &Server, passed_over: u64) -> Result<()> {
+        let request = EndImport {
+            server: server.name.clone(),
+            incarnation: server.incarnation,
+            reason: format!("from {}", self.folder.display()),
+            passed_over,
+        };
+        loop {
+            let connection = self.link.get(Instant::now() + PATIENCE).await;
+            let ended = match connection {
+                Ok(connection) => wire::call::<TakenIn>(&connection, &request, Bytes::new(), PATIENCE).await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                // Denied: an answer before this was lost, and it has ended.
+                Err(error) if error.code != Code::Denied && passes(&error) => tokio::time::sleep(REST).await,
+                Err(error) if error.code != Code::Denied => return Err(error),
+                _ => break,
+            }
+        }
+        tracing::info!(folder = %self.folder.display(), "imported");
+        Ok(())
+    }
+
+    /// The epoch this registration acts in, once it does.
+    async fn acting(&self, server: &Server) -> Result<u64> {
+        let serving = &self.node.serving;
+        loop {
+            if serving.incarnation() != server.incarnation || self.node.is_stopped() {
+                return Err(Error::new(
+                    Code::RegisterAgain,
+                    "the registration is over",
+                    "it goes on with the next",
+                ));
+            }
+            if let Some(epoch) = serving.epoch().filter(|epoch| self.node.admit(server.pair, *epoch).is_ok())
+            {
+                return Ok(epoch);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// What goes into the log together; none at the end.
+async fn next_batch(entries: &mut mpsc::Receiver<Entry>) -> Option<Vec<Entry>> {
+    let first = entries.recv().await?;
+    let mut bytes = first.size;
+    let mut batch = vec![first];
+    while batch.len() < IMPORT_BATCH && bytes < BATCH_BYTES {
+        let Ok(next) = entries.try_recv() else { break };
+        bytes += next.size;
+        batch.push(next);
+    }
+    Some(batch)
+}
+
+/// Makes the content of an entry durable here; on a full disk it waits for room.
+async fn prepare(node: &Node, mut import: Import, entry: Entry) -> Result<Ready> {
+    if entry.kind != Kind::File {
+        return Ok(Ready { import, session: None });
+    }
+    let store = node.store()?;
+    let session = SessionId::from_random(net::secret::random::<16>()?);
+    loop {
+        let (from, local, size) = (store.clone(), entry.local.clone(), entry.size);
+        let read = tokio::task::spawn_blocking(move || content::read(&from, &local, size)).await;
+        let kept = match read.map_err(Error::internal)? {
+            Ok(None) => return Ok(Ready { import, session: None }),
+            Ok(Some(content)) => {
+                let manifest = content.manifest();
+                import.session = session.0.to_vec();
+                import.size = manifest.size;
+                import.digest_kind = manifest.digest_kind;
+                import.sha256 = manifest.sha256.to_vec();
+                let name = import.path.rsplit('/').next().unwrap_or_default().to_owned();
+                let prepare = Prepare {
+                    session,
+                    target: Target { pair: import.pair, folder: 0, name, file: 0 },
+                    asker: None,
+                    content: Some(content),
+                    for_partner: false,
+                    lazy: false,
+                };
+                store.prepare(prepare).await.map(|_| ())
+            }
+            Err(Trouble::Local(error)) => {
+                import.kind = Kind::Unknown as i32;
+                import.target = format!("cannot be read ({error})");
+                return Ok(Ready { import, session: None });
+            }
+            Err(Trouble::Store(error)) => Err(error),
+        };
+        match kept {
+            Ok(()) => return Ok(Ready { import, session: Some(session) }),
+            Err(error) if error.code == Code::DiskFull && !node.is_stopped() => {
+                tracing::warn!(%error, path = import.path, "the import waits for room");
+                tokio::time::sleep(5 * REST).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `ss --import`: a new server brings a folder along, and all of it is in the cluster, once, and on its backup.
+
+use pairfs_tests::cluster::{LATER, SOON, number};
+use pairfs_tests::hosts::Hosts;
+use pairfs_tests::workload::filled;
+use pairfs_tests::{until, within};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// By relative path: kind and content or target, mode (0 for a link), modification time in ms.
+fn shape(root: &Path) -> BTreeMap<OsString, (String, u32, i64)> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = path.symlink_metadata().unwrap();
+            let name = path.strip_prefix(root).unwrap().as_os_str().to_owned();
+            let what = match &meta {
+                meta if meta.is_dir() => "folder".to_owned(),
+                meta if meta.is_symlink() => format!("link to {}", fs::read_link(&path).unwrap().display()),
+                meta if meta.is_file() => format!("{:?}", fs::read(&path).unwrap()),
+                _ => "something else".to_owned(),
+            };
+            if meta.is_dir() {
+                folders.push(path);
+            }
+            let mode = if meta.is_symlink() { 0 } else { meta.mode() & 0o777 };
+            all.insert(name, (what, mode, meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000));
+        }
+    }
+    all
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, age: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_123 + age * 1000);
+    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn imported(hosts: &Hosts) -> Value {
+    within(LATER, "the import to end", || hosts.events("imported").pop().ok_or("no event")).0
+}
+
+fn settled(status: &Value) -> bool {
+    let pairs = status["pairs"].as_array().unwrap();
+    !pairs.is_empty() && pairs.iter().all(|pair| pair["state"] == "active" && pair["lag_rows"] == 0)
+}
+
+#[test]
+fn a_folder_comes_in_whole_overwrites_nothing_and_reaches_the_backup() {
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let addrs: Vec<String> = (0..4).map(|_| hosts.addr(1)).collect();
+    hosts.serve_ss(1, "ss1", &addrs[0], &[]);
+    hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+    hosts.wait("the first pair", settled);
+    hosts.pairfs_with(&["write", "/taken", "-"], b"was here before").ok();
+
+    let folder = hosts.folder(1).join("photos");
+    write(&folder.join("taken"), b"another one", 0o644, 0);
+    write(&folder.join("small"), b"hello", 0o644, 1);
+    write(&folder.join("empty"), b"", 0o600, 2);
+    write(&folder.join("a/b/run.sh"), b"#!/bin/sh\n", 0o755, 3);
+    write(&folder.join("a/large"), &filled(2, 9 << 20), 0o640, 4);
+    write(&folder.join("a/medium \u{e9}"), &filled(3, 100_000), 0o644, 5);
+    fs::create_dir_all(folder.join("hollow/inner")).unwrap();
+    fs::set_permissions(folder.join("hollow"), fs::Permissions::from_mode(0o750)).unwrap();
+    symlink("../small", folder.join("a/link")).unwrap();
+    symlink("/nowhere", folder.join("dangling")).unwrap();
+    fs::write(folder.join(OsString::from_vec(vec![b'x', 0xff])), b"no UTF-8").unwrap();
+    let pipe = folder.join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let before = shape(&folder);
+
+    hosts.serve_ss(1, "ss2", &addrs[2], &["--import", text(&folder)]);
+    hosts.serve_ss(1, "ss2_backup", &addrs[3], &[]);
+    let event = imported(&hosts);
+    let numbers = ["files", "folders", "links", "skipped"].map(|name| number(&event, name));
+    // Skipped: the name that is taken, the pipe, the name that is not UTF-8.
+    assert_eq!(numbers, [Some(5), Some(4), Some(2), Some(3)], "{event}");
+    assert_eq!(number(&event, "bytes"), Some(5 + 10 + (9 << 20) + 100_000));
+    assert_eq!(shape(&folder), before, "the folder is only read");
+    assert_eq!(hosts.pairfs(&["read", "/taken"]).ok().stdout, b"was here before");
+    let info = |path: &str| hosts.pairfs(&["--json", "info", path]).ok().json();
+    assert_eq!(info("/a/large")["pair"], "ss2");
+    assert_eq!(info("/a/large")["owner"], "admin");
+    assert_eq!(info("/hollow")["mode"], "0750");
+    let times = |path: &str| shape(&folder)[&OsString::from(path)].2;
+    assert_eq!(stamp(&info("/hollow")["modified"]), times("hollow") / 1000);
+
+    hosts.wait("the copies", settled);
+    hosts.pairfs(&["fsck"]).ok();
+    // What the backup has is the same.
+    hosts.kill9("ss2");
+    let back = hosts.folder(3).join("back");
+    fs::create_dir(&back).unwrap();
+    hosts.pairfs(&["get", "-r", "/a", "/small", "/empty", "/hollow", "/dangling", text(&back)]).ok();
+    let (mut wanted, mut got) = (before, shape(&back));
+    for odd in [OsString::from("taken"), OsString::from("pipe"), OsString::from_vec(vec![b'x', 0xff])] {
+        wanted.remove(&odd);
+    }
+    // `get` gives folders and links what is usual here.
+    for (what, mode, time) in wanted.values_mut().chain(got.values_mut()) {
+        if what == "folder" || what.starts_with("link") {
+            (*mode, *time) = (0, 0);
+        }
+    }
+    assert!(got == wanted, "{:?} for {:?}", got.keys(), wanted.keys());
+
+    // Once is enough.
+    let refused = hosts.folder(1).join("refused.log");
+    let ended = hosts.run_ss(1, "ss2", &addrs[2], &["--import", text(&folder)]);
+    fs::write(&refused, &ended.stderr).unwrap();
+    assert_eq!(ended.exits(4).code().as_deref(), Some("EXISTS"));
+    hosts.serve_ss(1, "ss2", &addrs[2], &[]);
+    hosts.wait("ss2 to be back", settled);
+    hosts.pairfs(&["fsck"]).ok();
+}
+
+/// Seconds of an RFC 3339 time in UTC.
+fn stamp(time: &Value) -> i64 {
+    let text = time.as_str().unwrap();
+    let date = std::process::Command::new("date").args(["-u", "+%s", "-d", text]).output().unwrap();
+    String::from_utf8_lossy(&date.stdout).trim().parse().unwrap()
+}
+
+#[test]
+fn an_import_that_is_killed_goes_on_without_doubles_and_brings_nothing_removed_back() {
+    const FILES: u64 = 3000;
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let folder = hosts.folder(1).join("many");
+    for number in 0..FILES {
+        let path = folder.join(format!("{:02}/{number:04}", number / 100));
+        write(&path, &filled(number, if number % 100 == 0 { 200_000 } else { 500 }), 0o644, number);
+    }
+    let addrs = [hosts.addr(1), hosts.addr(1)];
+    let files = |hosts: &Hosts| {
+        let status = hosts.pairfs(&["--json", "status"]).ok().json();
+        status["pairs"][0]["files"].as_u64().unwrap_or(0)
+    };
+    hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    until(SOON, "some files", || files(&hosts) >= 64);
+    hosts.kill9("ss1");
+    assert!(hosts.events("imported").is_empty(), "it was killed in the middle");
+    hosts.pairfs(&["mv", "/00/0001", "/moved"]).ok();
+    hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    hosts.pairfs(&["rm", "--now", "/00/0002"]).ok();
+    // And once more.
+    let so_far = files(&hosts);
+    until(SOON, "some more files", || files(&hosts) >= so_far + 64);
+    hosts.kill9("ss1");
+    hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+    hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    let event = imported(&hosts);
+    assert_eq!([number(&event, "files"), number(&event, "skipped")], [Some(FILES), Some(0)], "{event}");
+    hosts.wait("the copies", settled);
+    let found = hosts.pairfs(&["--json", "find", "*"]).ok().json_lines();
+    let paths = found.iter().filter(|entry| entry["kind"] == "file").count() as u64;
+    assert_eq!(paths, FILES - 1, "none twice, and the one that was removed is not back");
+    assert_eq!(hosts.pairfs(&["read", "/moved"]).ok().stdout, filled(1, 500));
+    hosts.pairfs(&["read", "/00/0002"]).exits(3);
+    hosts.pairfs(&["fsck"]).ok();
+}
+
+#[test]
+fn an_import_that_makes_no_sense_is_refused() {
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let addr = hosts.addr(1);
+    let folder = hosts.folder(1).join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), b"x").unwrap();
+    hosts.run_ss(1, "ss1", &addr, &["--import", "/no/such/folder"]).exits(3);
+    hosts.run_ss(1, "ss1", &addr, &["--import", text(&folder.join("file"))]).exits(2);
+    let around = hosts.folder(1);
+    hosts.run_ss(1, "ss1", &addr, &["--import", text(&around)]).exits(2);
+    hosts.run_ss(1, "ss1_backup", &addr, &["--import", text(&folder)]).exits(2);
+    // A server that has files of its own.
+    hosts.serve_ss(1, "ss1", &addr, &[]);
+    hosts.wait("it to serve", |status| status["pairs"][0]["acting"] == "ss1");
+    hosts.kill9("ss1");
+    hosts.run_ss(1, "ss1", &addr, &["--import", text(&folder)]).exits(4);
+    assert!(hosts.pairfs(&["--json", "find", "*"]).ok().json_lines().is_empty());
+}
