@@ -26,6 +26,18 @@ pub enum Switch {
     Off,
 }
 
+/// When members take contents through the name manager rather than from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Relay {
+    /// When they cannot reach each other.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// How to run a name manager.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -72,6 +84,9 @@ pub struct Config {
     /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
     #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
     pub config: Option<PathBuf>,
+    /// When the members of a pair get their contents through this name manager
+    #[arg(long, value_enum, default_value_t, env = "PAIRFS_RELAY")]
+    pub relay: Relay,
     /// Its name
     #[arg(long, default_value = "nm", env = "PAIRFS_NAME")]
     pub name: String,
@@ -116,6 +131,7 @@ impl Config {
             fast,
             failback: _,
             fast_failover: _,
+            relay: _,
             checkpoint_entries,
             log_level: _,
             log_file,

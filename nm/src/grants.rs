@@ -58,6 +58,7 @@ impl Manager {
                 Err(refusal) => tracing::debug!(server = name, ?refusal, "no lease"),
             }
         }
+        message.relay = self.settings.relay().into();
         message.placement = Some(placement(state, live, &pair, now)?);
         Ok(message)
     }

@@ -35,6 +35,7 @@ mod placement;
 mod proposer;
 mod pushes;
 mod reign;
+mod relay;
 mod run;
 mod seen;
 mod service;

@@ -1,24 +1,26 @@
 //! What every part of the name manager shares.
 
-use crate::config::{Config, Failback, Switch};
+use crate::config::{Config, Failback, Relay, Switch};
 use crate::feeds::Feeds;
 use crate::live::Live;
 use crate::machine::Machine;
 use crate::members::Members;
 use crate::proposer::Proposer;
 use crate::pushes::{Board, Clients};
+use crate::relay::Relays;
 use crate::signals::Signals;
 use net::clock;
 use nm_core::state::{Cluster, State};
 use nm_core::store::StoreError;
 use nm_raft::{Raft, View};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use types::limits::Pace;
+use types::message::member::RelayMode;
 use types::{Code, Error, Result};
 
 /// What the options say, as far as it is needed after the start.
@@ -37,11 +39,14 @@ pub(crate) struct Settings {
 pub(crate) struct Tunable {
     auto_failback: AtomicBool,
     fast_failover: AtomicBool,
+    /// A [`RelayMode`].
+    relay: AtomicI32,
 }
 
 impl Tunable {
     pub(crate) fn new(config: &Config) -> Tunable {
-        let tunable = Tunable { auto_failback: AtomicBool::new(true), fast_failover: AtomicBool::new(true) };
+        let (auto_failback, fast_failover) = (AtomicBool::new(true), AtomicBool::new(true));
+        let tunable = Tunable { auto_failback, fast_failover, relay: AtomicI32::new(0) };
         tunable.set(config);
         tunable
     }
@@ -49,6 +54,12 @@ impl Tunable {
     pub(crate) fn set(&self, config: &Config) {
         self.auto_failback.store(config.failback == Failback::Auto, Ordering::Relaxed);
         self.fast_failover.store(config.fast_failover == Switch::On, Ordering::Relaxed);
+        let relay = match config.relay {
+            Relay::Auto => RelayMode::Auto,
+            Relay::Always => RelayMode::Always,
+            Relay::Never => RelayMode::Never,
+        };
+        self.relay.store(relay.into(), Ordering::Relaxed);
     }
 }
 
@@ -59,6 +70,10 @@ impl Settings {
 
     pub(crate) fn fast_failover(&self) -> bool {
         self.tunable.fast_failover.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn relay(&self) -> RelayMode {
+        RelayMode::try_from(self.tunable.relay.load(Ordering::Relaxed)).unwrap_or(RelayMode::Auto)
     }
 
     pub(crate) fn new(config: &Config, addr: String, tunable: Arc<Tunable>) -> Settings {
@@ -86,6 +101,8 @@ pub(crate) struct Manager {
     pub(crate) members: Members,
     pub(crate) clients: Clients,
     pub(crate) board: Board,
+    /// What goes from member to member through here.
+    pub(crate) relays: Relays,
     /// Wakes the duties of a pair.
     pub(crate) signals: Signals,
     live: Mutex<Live>,
@@ -125,6 +142,7 @@ impl Manager {
             members: Members::default(),
             clients: Clients::default(),
             board: Board::default(),
+            relays: Relays::default(),
             signals: Signals::default(),
             live: Mutex::new(live),
             stopping: watch::Sender::new(false),

@@ -3,6 +3,7 @@
 use crate::compare::compare;
 use crate::feeders::{Line, acknowledge, pump};
 use crate::manager::Manager;
+use bytes::Bytes;
 use net::redial::Attempt;
 use net::{Connection, Credential, Reconnecting};
 use std::collections::BTreeMap;
@@ -60,6 +61,15 @@ impl Member {
 
     /// Asks it something.
     pub(crate) async fn call<M: Method>(&self, request: M::Request, timeout: Duration) -> Result<M::Reply> {
+        Ok(self.call_for_bytes::<M>(request, timeout).await?.0)
+    }
+
+    /// Asks it something that is answered with bulk bytes.
+    pub(crate) async fn call_for_bytes<M: Method>(
+        &self,
+        request: M::Request,
+        timeout: Duration,
+    ) -> Result<(M::Reply, Bytes)> {
         let Some(connection) = self.connection() else {
             return Err(Error::new(
                 Code::Unavailable,
@@ -67,8 +77,7 @@ impl Member {
                 "it is made again by itself",
             ));
         };
-        let (reply, _) = connection.call::<M>(request, bytes::Bytes::new(), Instant::now() + timeout).await?;
-        Ok(reply)
+        connection.call::<M>(request, Bytes::new(), Instant::now() + timeout).await
     }
 
     /// Whether it answers now.

@@ -11,8 +11,8 @@ use types::message::manager::{
     RemoveEntry, SetFolderDurability, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
-    Complete, Heartbeat, Leave, RegisterServer, ReleaseLease, ReportDamage, ReportRecovered, Resolve, TakeIn,
-    TakenIn,
+    Complete, Heartbeat, Leave, RegisterServer, Relay, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
+    TakeIn, TakenIn,
 };
 use types::{Code, Error, Result};
 
@@ -126,6 +126,10 @@ impl Service for NameService {
         request: Incoming,
     ) -> BoxFuture<'static, Result<Outgoing>> {
         let call = Call { manager: self.0.clone(), session };
+        // The one whose answer has bulk bytes beside it.
+        if request.method == Relay::ID {
+            return Box::pin(ops::relay::run(call, request));
+        }
         dispatch!(call, request,
             Locate => ops::locate::run,
             Complete => ops::complete::run,

@@ -16,6 +16,7 @@ use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Piece;
 use crate::sessions::Sessions;
+use crate::sources::Sources;
 use crate::store::{Prepare, State, Store, StoreConfig};
 use crate::upload::Sender;
 use bytes::Bytes;
@@ -163,6 +164,7 @@ async fn bench(acts: bool, has_partner: bool) -> Bench {
     let managers = Managers { addrs: vec![addr], credential, serving: serving.clone() };
     let link = managers.connect(purpose::DATA, None);
     let stop = Stop::new();
+    let partner = Arc::new(Partner::start(serving.clone(), SECRET.to_vec(), stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
     let store = Store::open(disk, dir.path(), config).unwrap();
@@ -170,7 +172,8 @@ async fn bench(acts: bool, has_partner: bool) -> Bench {
         disk: OnceLock::from(store),
         pool: Pool::new(2).unwrap(),
         sessions: Sessions::default(),
-        partner: Arc::new(Partner::start(serving.clone(), SECRET.to_vec(), stop.clone())),
+        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
+        partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new().unwrap(),

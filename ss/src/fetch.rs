@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use types::content::{block_crcs, crc64};
 use types::ids::SessionId;
 use types::limits::{CHUNK, FILE_MAX, PIECE};
-use types::message::partner::{GetBytes, GetBytesRequest, GetManifest, GetManifestRequest};
+use types::message::partner::{GetBytesRequest, GetManifestRequest};
 use types::record::{Manifest, Version};
 use types::{Code, Error, Result};
 
@@ -153,7 +153,7 @@ async fn manifest(node: &Node, wanted: &Wanted) -> Result<Manifest> {
             wait_ms: u32::try_from(MANIFEST_WAIT.as_millis()).unwrap_or(u32::MAX),
         };
         let patience = MANIFEST_WAIT + PATIENCE;
-        let (page, _) = node.partner.call_waiting::<GetManifest>(&request, patience).await.map_err(away)?;
+        let page = node.sources.manifest(&request, patience).await.map_err(away)?;
         let chunks = page.chunks as usize;
         let part = page.manifest.ok_or_else(|| Error::bad_request("a page without a manifest"))?;
         let came = part.chunks.len();
@@ -230,7 +230,7 @@ pub(crate) async fn range(node: Arc<Node>, session: SessionId, range: Range<u64>
         offset,
         len: u32::try_from(len).map_err(Error::bad_request)?,
     };
-    let (reply, bytes) = node.partner.call_waiting::<GetBytes>(&request, PATIENCE).await.map_err(away)?;
+    let (reply, bytes) = node.sources.bytes(&request, PATIENCE).await.map_err(away)?;
     if bytes.len() as u64 != len || crc64(&bytes) != reply.crc64 {
         return Err(damaged("bytes changed on the way"));
     }

@@ -30,6 +30,7 @@ mod scrub;
 mod service;
 mod serving;
 mod sessions;
+mod sources;
 pub mod store;
 mod tidier;
 mod upload;

@@ -8,6 +8,7 @@ use crate::repair::Repairs;
 use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
+use crate::sources::Sources;
 use crate::store::Store;
 use crate::upload::Upload;
 use ss_core::lease::Cursors;
@@ -62,6 +63,8 @@ pub struct Node {
     pub sessions: Sessions,
     /// The other member.
     pub partner: Arc<Partner>,
+    /// Where its contents come from.
+    pub sources: Sources,
     /// Copies from the other member.
     pub fetches: Fetches,
     /// Repairs from the other member.

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use types::ids::SessionId;
 use types::limits::{BATCH_COMMANDS, FRAME_HEAD_MAX, KIB};
+use types::message::member::RelayMode;
 use types::message::partner::{PassAbort, PassAbortRequest, PassPrepare, PassPrepareRequest, PassedSession};
 use types::message::{Method, purpose};
 use types::{Code, Error, Result};
@@ -66,6 +67,11 @@ impl Partner {
     /// Whether there is a connection now.
     pub fn is_there(&self) -> bool {
         self.link.current().is_some()
+    }
+
+    /// Whether there is a connection by then.
+    pub async fn is_there_by(&self, until: Instant) -> bool {
+        self.link.get(until).await.is_ok()
     }
 
     /// Calls `M`, if there is a connection now.
@@ -137,6 +143,9 @@ impl Partner {
 
 async fn open(serving: &Serving, secret: Vec<u8>) -> Result<Connection> {
     let away = |what: &str| Error::new(Code::Unavailable, what, "wait for the name manager's word");
+    if serving.relay() == RelayMode::Always {
+        return Err(away("the members of a pair shall not talk to each other"));
+    }
     let Some((name, addr)) = serving.partner().filter(|(_, addr)| !addr.is_empty()) else {
         return Err(away("the partner's address is not known"));
     };

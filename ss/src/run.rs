@@ -18,6 +18,7 @@ use crate::scrub::Scrubs;
 use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
+use crate::sources::Sources;
 use crate::tidier;
 use crate::wire;
 use bytes::Bytes;
@@ -79,7 +80,7 @@ async fn serve(
     let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
     let managers = Managers { addrs: config.nm, credential, serving: serving.clone() };
     let link = managers.connect(purpose::DATA, None);
-    let node = node(serving.clone(), &link, secret.clone())?;
+    let node = node(serving.clone(), &link, managers.clone(), secret.clone())?;
     tracing::info!(server = %config.name, %addr, "listening");
 
     let (close, closed) = oneshot::channel::<()>();
@@ -157,13 +158,20 @@ fn take_new_options(running: &[(&'static str, String)], reread: &Reread<Config>)
     }
 }
 
-fn node(serving: Arc<Serving>, link: &Reconnecting, secret: Vec<u8>) -> Result<Arc<Node>> {
+fn node(
+    serving: Arc<Serving>,
+    link: &Reconnecting,
+    managers: Managers,
+    secret: Vec<u8>,
+) -> Result<Arc<Node>> {
     let stop = Stop::new();
+    let partner = Arc::new(Partner::start(serving.clone(), secret, stop.clone()));
     Ok(Arc::new(Node {
         disk: OnceLock::new(),
         pool: Pool::new(DISK_THREADS)?,
         sessions: Sessions::default(),
-        partner: Arc::new(Partner::start(serving.clone(), secret, stop.clone())),
+        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
+        partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new()?,

@@ -94,6 +94,16 @@ fn manager(node: &Arc<Node>, name: &str, incoming: Incoming) -> Result<Answer> {
         member::Compare::ID => {
             run::<member::Compare, _>(&incoming, |request| ops::compare::run(node, request))
         }
+        member::RelayManifest::ID => {
+            run::<member::RelayManifest, _>(&incoming, |request| ops::get_manifest::run(node, request))
+        }
+        member::RelayBytes::ID => {
+            let request = incoming.decode::<member::RelayBytes>()?;
+            Ok(Box::pin(async move {
+                let (reply, bytes) = ops::get_bytes::run(node, request).await?;
+                Ok(Outgoing::reply::<member::RelayBytes>(&reply, bytes))
+            }))
+        }
         member::LookAt::ID => run::<member::LookAt, _>(&incoming, ops::look_at::run),
         other => Err(unknown(other)),
     }

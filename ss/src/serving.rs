@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use types::capability::{Capability, MacKey, SignedCapability, Ticket};
 use types::message::manager::Placement;
-use types::message::member::{GrantMessage, Registered};
+use types::message::member::{GrantMessage, Registered, RelayMode};
 use types::record::on;
 use types::{Code, Error, Result};
 
@@ -33,6 +33,7 @@ struct State {
     generation: u64,
     pair: u32,
     heartbeat: Duration,
+    relay: RelayMode,
     /// Boottime at which the name manager's clock was heard, and what it said, ms.
     clock: Option<(Duration, u64)>,
 }
@@ -112,6 +113,7 @@ impl Serving {
             let (before, effect) = (state.lease.epoch(boottime()), state.lease.granted(grant));
             if effect != Effect::Ignored {
                 state.clock = Some((boottime(), message.now_ms));
+                state.relay = message.relay();
             }
             let after = state.lease.epoch(boottime());
             if before != after {
@@ -153,6 +155,11 @@ impl Serving {
             *over = incarnation.max(*over);
             news
         });
+    }
+
+    /// When the partner's contents come through the name manager, as it last said.
+    pub fn relay(&self) -> RelayMode {
+        self.state().relay
     }
 
     /// Waits until the registration `incarnation` is over.

@@ -11,6 +11,7 @@ use crate::scrub::Scrubs;
 use crate::serving::Serving;
 use crate::sessions::Piece;
 use crate::sessions::Sessions;
+use crate::sources::Sources;
 use crate::store::{Content, Store, StoreConfig};
 use crate::upload::{Sender, Upload};
 use bytes::Bytes;
@@ -35,6 +36,7 @@ fn node() -> (Arc<Node>, TempDir) {
     let managers = Managers { addrs: vec![], credential, serving: serving.clone() };
     let link = managers.connect(purpose::DATA, None);
     let stop = Stop::new();
+    let partner = Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
     let store = Store::open(disk, dir.path(), config).unwrap();
@@ -42,7 +44,8 @@ fn node() -> (Arc<Node>, TempDir) {
         disk: OnceLock::from(store),
         pool: Pool::new(2).unwrap(),
         sessions: Sessions::default(),
-        partner: Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone())),
+        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
+        partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new().unwrap(),

@@ -46,6 +46,8 @@ pub const BATCH_BYTES: usize = 512 * KIB;
 pub const LIST_PAGE: usize = 1000;
 /// Requests in flight on one connection.
 pub const CONN_INFLIGHT: usize = 1024;
+/// Requests that a name manager relays at once, each for a piece at most: bounds the bytes in its memory.
+pub const RELAY_INFLIGHT: usize = 64;
 /// Connections to one server.
 pub const CONN_MAX: usize = 4096;
 
@@ -168,6 +170,8 @@ const _: () = {
     assert!(SERVER_WINDOW >= 2 * CLIENT_WINDOW && SERVER_READS >= CLIENT_WINDOW);
     assert!(SCRUB_AHEAD * CHUNK <= CLIENT_WINDOW, "a scrub takes no more memory than one client");
     assert!(SCRUB_FILES * 10 <= FRAME_HEAD_MAX && SCRUB_FINDINGS * 1024 <= FRAME_HEAD_MAX);
+    assert!(RELAY_INFLIGHT * FRAME_MAX <= SERVER_WINDOW, "what is relayed stays within a server's memory");
+    assert!(RELAY_INFLIGHT < CONN_INFLIGHT, "relaying leaves room for other requests on a connection");
     assert!(BATCH_BYTES <= FRAME_HEAD_MAX);
     assert!(
         IMPORT_BATCH * (2 * PATH_MAX + KIB) < FRAME_HEAD_MAX + BATCH_BYTES,

@@ -14,6 +14,7 @@ pub(crate) mod locate;
 pub(crate) mod records;
 pub(crate) mod recovered;
 pub(crate) mod register;
+pub(crate) mod relay;
 pub(crate) mod resolve;
 pub(crate) mod status;
 pub(crate) mod switchover;

@@ -108,7 +108,10 @@ fn pair_status(
         true => state.feed_count(pair.id, cursor)?,
         false => (0, 0),
     };
+    let (relaying, relayed_bytes) = manager.relays.of(pair.id);
     Ok(PairStatus {
+        relaying,
+        relayed_bytes,
         name: pair.name.clone(),
         primary: pair.primary.clone(),
         backup: pair.backup.clone(),

@@ -42,6 +42,7 @@ fn config(folder: &Path, failback: Failback) -> Config {
         log_file: None,
         log_file_kib: 1,
         config: None,
+        relay: crate::config::Relay::default(),
         fast_failover: Switch::On,
         name: "nm".into(),
     }

@@ -78,6 +78,8 @@ fn to_json(status: &StatusReply) -> Value {
             "owed_versions": pair.owed_versions,
             "lost_versions": pair.lost_versions,
             "files": pair.files,
+            "relaying": pair.relaying,
+            "relayed_bytes": pair.relayed_bytes,
         })
     });
     json!({
@@ -173,10 +175,11 @@ fn print_pairs(out: Printer, status: &StatusReply) -> Result<()> {
 }
 
 fn lag(pair: &PairStatus) -> String {
+    let relayed = if pair.relaying { ", through the nm" } else { "" };
     if pair.lag_rows == 0 {
-        return "none".to_owned();
+        return format!("none{relayed}");
     }
-    let lag = format!("{}, {}", plural(pair.lag_rows, "row"), size(pair.lag_bytes));
+    let lag = format!("{}, {}{relayed}", plural(pair.lag_rows, "row"), size(pair.lag_bytes));
     match time_left(pair) {
         Some(left) => format!("{lag}, {}/s, {} left", pair.rows_per_second, span(left)),
         None => lag,

@@ -286,6 +286,12 @@ pub struct PairStatus {
     /// Rows applied by the other member in the last second.
     #[prost(uint64, tag = "15")]
     pub rows_per_second: u64,
+    /// Contents come to a member through the name manager now.
+    #[prost(bool, tag = "16")]
+    pub relaying: bool,
+    /// Bytes that have come so since this leader began.
+    #[prost(uint64, tag = "17")]
+    pub relayed_bytes: u64,
 }
 
 /// A name manager in [`StatusReply`].

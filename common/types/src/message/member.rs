@@ -3,6 +3,7 @@
 use super::{Empty, methods};
 use crate::command::{Answer, Answers, EndImport, Import, Recovered, Register, VersionRef, WriteComplete};
 use crate::message::manager::Placement;
+use crate::message::partner::{GetBytesReply, GetBytesRequest, GetManifestReply, GetManifestRequest};
 use crate::record::{Row, Server};
 use prost::Message;
 
@@ -25,6 +26,8 @@ methods! {
     TakeIn = 220: TakeInRequest => Answers;
     /// ss → nm: all of that folder is in.
     TakenIn = 221: EndImport => Answer;
+    /// ss → nm: a manifest or bytes of its partner, which it cannot reach. Bytes are the frame's body.
+    Relay = 222: RelayRequest => RelayReply;
     /// ss → nm: it has found bad bytes, for `pairfs events`.
     ReportDamage = 225: DamageReport => Empty;
 
@@ -40,6 +43,10 @@ methods! {
     Bring = 305: BringRequest => BringReply;
     /// nm → ss: does your partner's port refuse you, too (R5)?
     LookAt = 306: LookAtRequest => LookAtReply;
+    /// nm → ss, for its partner: as [`crate::message::partner::GetManifest`].
+    RelayManifest = 320: GetManifestRequest => GetManifestReply;
+    /// nm → ss, for its partner: as [`crate::message::partner::GetBytes`].
+    RelayBytes = 321: GetBytesRequest => GetBytesReply;
     /// nm → ss: set aside what you hold in this range and I do not list (R24).
     Compare = 335: CompareRequest => CompareReply;
 }
@@ -145,6 +152,49 @@ pub struct GrantMessage {
     /// Send each commit only once it is prepared on both (R27, after three failed handovers).
     #[prost(bool, tag = "10")]
     pub both_first: bool,
+    /// When the partner's contents come through the name manager.
+    #[prost(enumeration = "RelayMode", tag = "11")]
+    pub relay: i32,
+}
+
+/// When a member takes its partner's manifests and chunks through the name manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum RelayMode {
+    /// When it cannot reach its partner.
+    Auto = 0,
+    /// Always; nothing passes between the members.
+    Always = 1,
+    /// Not at all.
+    Never = 2,
+}
+
+/// Request of [`Relay`]: one of the two.
+#[derive(Clone, PartialEq, Message)]
+pub struct RelayRequest {
+    /// Who asks.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// A manifest.
+    #[prost(message, optional, tag = "3")]
+    pub manifest: Option<GetManifestRequest>,
+    /// Bytes.
+    #[prost(message, optional, tag = "4")]
+    pub bytes: Option<GetBytesRequest>,
+}
+
+/// Answer to [`Relay`]: what the partner says.
+#[derive(Clone, PartialEq, Message)]
+pub struct RelayReply {
+    /// To a request for a manifest.
+    #[prost(message, optional, tag = "1")]
+    pub manifest: Option<GetManifestReply>,
+    /// To a request for bytes, which are the frame's body.
+    #[prost(message, optional, tag = "2")]
+    pub bytes: Option<GetBytesReply>,
 }
 
 /// Request of [`Complete`].
