@@ -21,6 +21,25 @@ fn a_capability_decided_before_a_folder_moved_is_stale_r14() {
 }
 
 #[test]
+fn a_folder_keeps_its_mode_and_time_and_takes_on_others_while_its_parents_stay_plain() {
+    let mut world = World::new();
+    let with = |world: &mut World, mode: u32, mtime_ms: i64| {
+        let Op::Make(make) = world.make("/d/e", Kind::Folder, true) else { unreachable!() };
+        world.ok(Op::Make(Make { mode, mtime_ms, ..make }))
+    };
+    with(&mut world, 0o040_000, 5_000);
+    let kept = |world: &World, path: &str| {
+        let record = locate(world, path).record.unwrap();
+        (record.mode, record.mtime_ms)
+    };
+    assert_eq!(kept(&world, "/d"), (0, 0));
+    assert_eq!(kept(&world, "/d/e"), (0o040_000, 5_000));
+    assert!(with(&mut world, 0, 0).rows.is_empty() && with(&mut world, 0o040_000, 5_000).rows.is_empty());
+    assert_eq!(with(&mut world, 0o040_755, 0).rows.len(), 1);
+    assert_eq!(kept(&world, "/d/e"), (0o040_755, 5_000));
+}
+
+#[test]
 fn moving_a_folder_is_one_row_whatever_it_holds_r25() {
     let mut world = World::new();
     let make = world.make("/d/e", Kind::Folder, true);
