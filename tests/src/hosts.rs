@@ -179,7 +179,11 @@ impl Hosts {
 
     fn words_of_ss(&self, host: usize, name: &str, addr: &str, more: &[&str]) -> Vec<String> {
         let secret = self.folder(host).join("cluster.secret");
-        std::fs::copy(self.folder(0).join("nm/cluster.secret"), &secret).expect("the secret can be copied");
+        // Once: another server of this host may be reading it.
+        if !secret.exists() {
+            std::fs::copy(self.folder(0).join("nm/cluster.secret"), &secret)
+                .expect("the secret can be copied");
+        }
         let (nm, data) = (&self.nm.as_ref().expect("nm runs").0, self.folder(host).join(name));
         let words = ["ss", "--name", name, "--data", text(&data), "--listen", addr, "--nm", nm];
         let own = ["--cluster-secret", text(&secret), "--insecure-plaintext"];
@@ -204,7 +208,7 @@ impl Hosts {
             let ran = self.pairfs(&["--json", "status", "--timeout", "2"]);
             match serde_json::from_slice::<Value>(&ran.stdout) {
                 Ok(status) if holds(&status) => Ok(()),
-                _ => Err(ran),
+                _ => Err((ran.text(), ran.stderr)),
             }
         })
         .1

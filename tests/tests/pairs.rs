@@ -58,17 +58,24 @@ fn a_copy_is_placed_beside_its_original_and_shares_its_chunks() {
     let cluster = pairs(4);
     let large = filled(1, 5 << 20);
     for number in 0..4 {
+        cluster.write(&format!("/original {number}"), &large);
+    }
+    let used = |status: &Value| -> u64 {
+        let servers = status["servers"].as_array().unwrap();
+        servers.iter().map(|server| server["used_bytes"].as_u64().unwrap()).sum()
+    };
+    let before = used(&cluster.wait_settled());
+    for number in 0..4 {
         let path = format!("/original {number}");
-        cluster.write(&path, &large);
         for copy in 0..3 {
             let to = format!("/copy {copy} of {number}");
             cluster.pairfs(&["cp", &path, &to]).ok();
             assert_eq!(pair_of(&cluster, &to), pair_of(&cluster, &path), "{to}");
         }
     }
-    let shared = cluster.pairfs(&["--json", "df"]).ok().json();
-    cluster.wait_settled();
-    assert!(cluster.read("/copy 2 of 3") == large, "{shared}");
+    let grown = used(&cluster.wait_settled()).saturating_sub(before);
+    assert!(grown < 12 * large.len() as u64 / 2, "twelve copies take {grown} bytes");
+    assert!(cluster.read("/copy 2 of 3") == large);
     cluster.pairfs(&["fsck"]).ok();
 }
 
