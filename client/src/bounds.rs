@@ -27,8 +27,6 @@ pub(crate) const SOURCE_READ: usize = MIB;
 pub(crate) const SOURCE_AHEAD: usize = 4;
 /// An unused client id is changed for a new one after this long, well before the cluster may forget it.
 pub(crate) const CLIENT_ID_IDLE: Duration = Duration::from_secs(20 * 60);
-/// How long a member may take to say whether it holds a version, for `info`.
-pub(crate) const COPY_PROBE: Duration = Duration::from_secs(1);
 /// The largest file that can be appended to, in bytes: an append rewrites the file.
 pub(crate) const APPEND_MAX: u64 = 64 * MIB as u64;
 /// Best-effort goodbyes to a server.

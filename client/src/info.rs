@@ -1,15 +1,11 @@
 //! Everything about one file or folder.
 
-use crate::bounds::COPY_PROBE;
 use crate::core::{Core, parse};
-use crate::lookup::{Found, locate};
-use crate::read::holds;
-use futures_util::future::join_all;
-use tokio::time::Instant;
+use crate::lookup::{describe, locate};
 use types::capability::right;
 use types::ids::VersionNumber;
 use types::message::manager::{Located, Placement};
-use types::message::store::{Durability, Target};
+use types::message::store::Durability;
 use types::path::Quoted;
 use types::record::{Record, Version, mark};
 use types::{Error, Result};
@@ -19,7 +15,7 @@ use types::{Error, Result};
 pub struct Copy {
     /// Server name.
     pub server: String,
-    /// Whether it says so: false also when it does not answer within a second.
+    /// Whether it answers and has said that it holds the head durably; a write just made may take a moment.
     pub held: bool,
 }
 
@@ -109,29 +105,17 @@ fn newer(version: &Version, head: VersionNumber) -> bool {
 
 pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
     let name = parse(path)?;
-    let mut retry = core.retry();
-    let located = locate(&core.manager, &name, right::READ, false, &mut retry).await?;
+    let located = describe(&core.manager, &name, &mut core.retry()).await?;
     let durability = effective(&located);
     let record = located.record.ok_or_else(|| Error::not_found(Quoted(path)))?;
     if name.must_be_folder() && !record.is_folder() {
         let what = format_args!("{} is no folder", Quoted(path));
         return Err(Error::new(types::Code::NotAFolder, what, "leave the trailing '/' out"));
     }
-    let mut copies = Vec::new();
-    if let (Some(placement), Some(capability), true) =
-        (&located.placement, located.capability, record.is_file())
-    {
-        let target =
-            Target { pair: placement.pair, folder: located.folder, name: located.name, file: record.id };
-        let found = Found { target, capability, empty: None, durability: 0 };
-        let (found, head, deadline) = (&found, record.head(), Instant::now() + COPY_PROBE);
-        let asked = placement.members.iter().map(|member| async move {
-            let held =
-                !member.addr.is_empty() && holds(core, member, found, head, placement.epoch, deadline).await;
-            Copy { server: member.name.clone(), held }
-        });
-        copies = join_all(asked).await;
-    }
+    let members = located.placement.iter().flat_map(|placement| &placement.members);
+    let copies = members
+        .map(|member| Copy { server: member.name.clone(), held: located.held_by.contains(&member.name) })
+        .collect();
     let behind = is_behind(&record);
     Ok(Info { path: name.to_string(), record, placement: located.placement, copies, behind, durability })
 }

@@ -195,6 +195,7 @@ impl Lookups {
             rights: right::WRITE,
             may_be_missing: true,
             beside: beside.unwrap_or_default(),
+            copies: false,
         };
         let mut located = manager.call::<Locate>(request, retry).await?;
         learn(manager, &located);
@@ -231,6 +232,16 @@ impl Lookups {
         locked(&self.placed).entries.clear();
         locked(&self.readable).entries.clear();
     }
+}
+
+/// Asks the name manager for all it knows of a path and shows to no server: who holds the head, too.
+pub(crate) async fn describe(manager: &Manager, path: &PathName, retry: &mut Retry) -> Result<Located> {
+    let request = || LocateRequest { path: path.to_string(), copies: true, ..LocateRequest::default() };
+    let located = manager.call::<Locate>(request, retry).await?;
+    if let Some(placement) = &located.placement {
+        manager.places().learn(placement.clone());
+    }
+    Ok(located)
 }
 
 /// Asks the name manager; what it says of the pair is learnt.

@@ -314,23 +314,6 @@ fn check(reply: ReadReply, body: Bytes, part: Part) -> Result<(Version, Bytes)> 
     Ok((version, body))
 }
 
-/// Reads one byte of a version from `member`, whatever its role: whether it holds it.
-pub(crate) async fn holds(
-    core: &Core,
-    member: &types::message::manager::MemberAddr,
-    found: &Found,
-    version: VersionNumber,
-    epoch: u64,
-    deadline: Instant,
-) -> bool {
-    let part = Part { version, offset: 0, len: 1 };
-    let asked = async {
-        let connection = core.servers.get(&core.manager, member, deadline).await?;
-        call::<Read>(&connection, &request(found, part, epoch, true), Bytes::new(), deadline).await
-    };
-    matches!(tokio::time::timeout_at(deadline, asked).await, Ok(Ok(_)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

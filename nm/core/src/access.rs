@@ -52,6 +52,16 @@ fn said(folder: &Record) -> (i32, u64) {
     if folder.durability == 0 { (0, 0) } else { (folder.durability, folder.id) }
 }
 
+/// The rights of `user` on `record`, which lies in the folder that `in_folder` ([`rights_in`]) is about.
+pub fn rights_below(in_folder: Rights, record: &Record, user: &str) -> Rights {
+    let mut bits = own_rights(record, user) | in_folder.bits;
+    if bits & right::WRITE != 0 {
+        bits |= right::READ;
+    }
+    let own = said(record);
+    Rights { bits, durability: if own.1 == 0 { in_folder.durability } else { own }, ..in_folder }
+}
+
 /// The rights of `user` on `folder` as a place for its children: the stamp includes the folder's own.
 pub fn rights_in(state: State<'_>, folder: &Record, user: &str) -> Result<Rights, StoreError> {
     let mut found = rights(state, folder, user)?;

@@ -12,7 +12,7 @@ use types::limits::{FRAME_HEAD_MAX, LIST_PAGE};
 use types::message::manager::{ListReply, ListRequest, LocateRequest};
 use types::message::member::{Prepared, Resolution};
 use types::path::PathName;
-use types::record::{Record, Subject};
+use types::record::{Record, Subject, mark};
 use types::{Code, Error, Result};
 
 /// What a path leads to.
@@ -111,7 +111,7 @@ pub fn locate(store: &dyn Store, user: &str, request: &LocateRequest) -> Result<
                     "leave the trailing slash out",
                 ));
             }
-            let own = access::rights(state, &record, user)?;
+            let own = access::rights_below(in_folder, &record, user);
             require(own.bits, request.rights.max(right::READ), user, &path)?;
             Ok(Found {
                 folder: folder.id,
@@ -160,6 +160,17 @@ fn require(have: u32, want: u32, user: &str, path: &PathName) -> Result<()> {
         format_args!("{user} may not do this with {path}"),
         "ask its owner for access",
     ))
+}
+
+/// Whether a member holds the head of `record` durably: of an owed one only its holder does, of a lost one nobody;
+/// else the acting member, and who has applied the record's row. `applied` is how far it has said that it has.
+pub fn holds_head(record: &Record, server: &str, acting: bool, applied: u64) -> bool {
+    match record.head_version() {
+        None => false,
+        Some(head) if head.is(mark::LOST) => false,
+        Some(head) if head.is(mark::OWED) => head.holder == server,
+        Some(_) => acting || record.seq <= applied,
+    }
 }
 
 /// A page of a folder: records with their head version only.
@@ -268,4 +279,30 @@ fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
         None => state.resolve_session(&prepared.session, prepared.file, prepared.folder, &prepared.name)?,
     };
     Ok(Resolution { session: prepared.session.clone(), committed: file.is_some(), file: file.unwrap_or(0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::ids::VersionNumber;
+    use types::record::Version;
+
+    fn record(marks: u32) -> Record {
+        let head = Version { epoch: 1, number: 4, marks, holder: "ss1".into(), ..Version::default() };
+        let mut record = Record { id: 17, seq: 50, versions: vec![head], ..Record::default() };
+        record.set_head(VersionNumber { epoch: 1, number: 4 });
+        record
+    }
+
+    #[test]
+    fn a_copy_is_one_that_is_known_to_be_there() {
+        let well = record(0);
+        assert!(holds_head(&well, "ss1", true, 0), "it acts");
+        assert!(holds_head(&well, "ss1_backup", false, 50), "it has applied the row");
+        assert!(!holds_head(&well, "ss1_backup", false, 49), "it has not yet");
+        let owed = record(mark::OWED);
+        assert!(holds_head(&owed, "ss1", false, 0) && !holds_head(&owed, "ss1_backup", true, 50));
+        assert!(!holds_head(&record(mark::LOST), "ss1", true, 50), "nobody has it any more");
+        assert!(!holds_head(&Record::default(), "ss1", true, 50), "a folder has no content");
+    }
 }

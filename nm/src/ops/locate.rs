@@ -54,6 +54,9 @@ pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
         let capability = Some(sign(manager, &user, &found, &pair, request.rights, now_ms));
         located.choices.push(Choice { placement: Some(placement), capability, weight });
     }
+    if request.copies {
+        located.held_by = held_by(manager, state, &found, now)?;
+    }
     located.record = found.record;
     Ok(located)
 }
@@ -84,6 +87,23 @@ fn sign(
     let members = [&pair.primary, &pair.backup].into_iter().filter(|name| !name.is_empty());
     let servers: Vec<&str> = members.map(String::as_str).collect();
     SignedCapability::sign(&capability, &manager.cluster.master_key, &servers)
+}
+
+/// The members of the file's pair that answer and hold its head durably.
+fn held_by(manager: &Manager, state: State<'_>, found: &Found, now: Duration) -> Result<Vec<String>> {
+    let Some(record) = found.record.as_ref().filter(|record| record.is_file()) else { return Ok(Vec::new()) };
+    let Some(pair) = state.pair(found.pair)? else { return Ok(Vec::new()) };
+    let mut held = Vec::new();
+    for name in [&pair.primary, &pair.backup] {
+        let Some(server) = state.server(name)?.filter(|server| manager.live().alive(server, now)) else {
+            continue;
+        };
+        let applied = manager.members.get(&server).map_or(0, |member| member.own.feeder().watermark());
+        if query::holds_head(record, name, pair.acting == *name, applied) {
+            held.push(server.name);
+        }
+    }
+    Ok(held)
 }
 
 /// What a request for `rights` is given: writing includes reading.

@@ -121,6 +121,9 @@ pub struct LocateRequest {
     /// For a file that is missing: the pair wanted, as a copy is placed beside its original; 0: none.
     #[prost(uint32, tag = "4")]
     pub beside: u32,
+    /// Also say which members hold the head.
+    #[prost(bool, tag = "15")]
+    pub copies: bool,
 }
 
 /// A pair that new files of a folder may go to.
@@ -170,6 +173,9 @@ pub struct Located {
     /// The folder that says so; 0: none.
     #[prost(uint64, tag = "28")]
     pub durability_from: u64,
+    /// If asked: the servers that answer and hold the head durably, as far as they have said.
+    #[prost(string, repeated, tag = "15")]
+    pub held_by: Vec<String>,
 }
 
 /// Request of [`List`].
