@@ -21,10 +21,11 @@ use types::{Code, Result};
 
 /// Pages on their way at once.
 const PAGES: usize = 2;
-/// Rows nobody waits for travel together: at most one page in this time.
-const PAGE_PAUSE: Duration = Duration::from_millis(5);
+/// Rows nobody waits for travel together: after a page that was not full the next goes this much later. Each page
+/// costs its member a sync of the disk that the writes under way wait for, too.
+const PAGE_PAUSE: Duration = Duration::from_millis(20);
 /// A watermark nobody waits for rides on the next page, or goes alone after this time.
-const TELL_PAUSE: Duration = Duration::from_millis(20);
+const TELL_PAUSE: Duration = Duration::from_millis(40);
 /// Acknowledgements nobody waits for share one log entry in this time.
 const LOG_PAUSE: Duration = Duration::from_millis(50);
 /// A page may wait for its partner's bytes this long.
@@ -82,13 +83,15 @@ struct Pump {
     pages: JoinSet<Sent>,
     /// When the last page with rows went out, or the last that told something.
     sent: Instant,
+    /// The last page was full: more waits, and nothing is gained by holding it back.
+    behind: bool,
 }
 
 /// Feeds one line until its task is ended.
 pub(crate) async fn pump(manager: Arc<Manager>, member: Arc<Member>, line: Arc<Line>) {
     let mut news = manager.feeds.watch(line.feed);
     let mut up = member.watch();
-    let mut pump = Pump { manager, member, line, pages: JoinSet::new(), sent: Instant::now() };
+    let mut pump = Pump { manager, member, line, pages: JoinSet::new(), sent: Instant::now(), behind: false };
     loop {
         news.mark_unchanged();
         up.mark_unchanged();
@@ -126,11 +129,12 @@ impl Pump {
                 (urgent > feeder.watermark(), feeder.next_retry())
             };
             let hurried = urgent || self.member.hurried.load(Ordering::Acquire);
-            let page_at = if hurried { self.sent } else { self.sent + PAGE_PAUSE };
+            let page_at = if hurried || self.behind { self.sent } else { self.sent + PAGE_PAUSE };
             if Instant::now() < page_at {
                 return Ok(page_at);
             }
             let Page { rows, tell, collected } = self.page()?;
+            self.behind = is_full(&rows);
             let tell_at = if hurried { self.sent } else { self.sent + TELL_PAUSE };
             if rows.is_empty() && (tell.is_none() || Instant::now() < tell_at) {
                 let retry_at = retry.map(|at| Instant::now() + at.saturating_sub(self.manager.now()));
@@ -235,6 +239,11 @@ impl Pump {
         self.member.moved.notify_one();
         well
     }
+}
+
+fn is_full(rows: &[Row]) -> bool {
+    let bytes = || rows.iter().map(Message::encoded_len).sum::<usize>();
+    rows.len() >= PAGE_ROWS || bytes() >= PAGE_BYTES / 2
 }
 
 /// Logs the cursors of a member as they move.
