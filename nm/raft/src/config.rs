@@ -13,8 +13,9 @@ pub const DEFAULT_CACHE_BYTES: usize = 64 * MIB;
 pub const MIN_CACHE_BYTES: usize = MIB;
 /// The most cache allowed, in bytes: redb's own default of 1 GiB is refused.
 pub const MAX_CACHE_BYTES: usize = 1024 * MIB - 1;
-/// Applied payload after which the state is committed durably, in bytes.
-pub const DEFAULT_DIRTY_BYTES: u64 = 32 << 20;
+/// Applied payload after which the state is committed durably, in bytes. What a start has to repeat is at most twice
+/// that: 8 MiB are about 30,000 small writes, a third of a second.
+pub const DEFAULT_DIRTY_BYTES: u64 = 8 << 20;
 /// Applied entries after which the state is committed durably.
 pub const DEFAULT_DIRTY_ENTRIES: u64 = 10_000;
 /// Entries kept in the log behind the durable state, for members that lag a little.
