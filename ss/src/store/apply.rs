@@ -266,11 +266,13 @@ fn content(
             sha256: digest_of(&manifest.sha256)?,
         })
     };
+    // As whoever wrote it knew it: what it repairs may have left the journal (see `note_kept`).
+    let came = if record.state == State::Kept as u32 { State::Kept } else { State::Fetched };
     match present {
         Some(entry) if entry.is(manifest) => {
             if fetched {
                 // A copy that repairs a version leaves it one.
-                let state = if entry.state == State::Kept { State::Kept } else { State::Fetched };
+                let state = if entry.state == State::Kept { State::Kept } else { came };
                 put_places(t, effects, &places, here, true)?;
                 put_content(t, session, &stored(state)?)?;
                 effects.contents.push((session, ContentEffect::Stored(at, state)));
@@ -304,7 +306,7 @@ fn content(
         put_places(t, effects, &places, here, fetched)?;
         refer(t, session, manifest)?;
     }
-    let state = if fetched { State::Fetched } else { State::Prepared };
+    let state = if fetched { came } else { State::Prepared };
     put_content(t, session, &stored(state)?)?;
     effects.contents.push((session, ContentEffect::Stored(at, state)));
     Ok(Outcome::Done)

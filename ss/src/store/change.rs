@@ -114,7 +114,7 @@ pub(crate) struct ContentRecord {
     /// How many Places records directly before this one belong to it.
     #[prost(uint32, tag = "7")]
     pub parts: u32,
-    /// How it stands; only in Moved. The numbers of [`State`](super::entry::State).
+    /// How it stands; only in Moved, and in Fetched where it takes the place of a kept version's content. The numbers of [`State`](super::entry::State).
     #[prost(uint32, tag = "8")]
     pub state: u32,
 }

@@ -12,9 +12,10 @@ use types::record::{Record, Subject};
 use types::{Error, Result};
 
 use super::apply::{Effects, Outcome, Staged, apply, digest_of};
-use super::change::{Change, RowRecord};
+use super::change::{Change, RowRecord, session_of};
 use super::compact::Compaction;
 use super::content::Reserved;
+use super::entry::State;
 use super::shared::Shared;
 use super::trouble::{Operation, log_error};
 
@@ -122,6 +123,21 @@ impl Committing {
         Ok(())
     }
 
+    /// Notes that a copy takes the place of a kept version's content (a repair): the row that keeps it may stand before
+    /// the copy, and what it replaces may have left the journal, when this one is replayed.
+    fn note_kept(&self, change: &mut Change) -> Result<(), LogError> {
+        let Change::Content { record, fetched: true, .. } = change else { return Ok(()) };
+        let owner = |error: Error| LogError::Owner(error.to_string());
+        let session = session_of(&record.session).map_err(owner)?;
+        let present = self.shared.index.content(session).map_err(owner)?;
+        let named =
+            || self.versions.values().any(|(_, sessions)| sessions.iter().any(|s| *s == record.session));
+        if present.is_some_and(|entry| entry.state == State::Kept || named()) {
+            record.state = State::Kept as u32;
+        }
+        Ok(())
+    }
+
     /// Notes where chunks are that a content cites and did not bring: the record that told may have left the journal
     /// when this one is replayed.
     fn note_cited(&mut self, change: &mut Change) -> Result<(), LogError> {
@@ -171,6 +187,7 @@ impl Committing {
         for mut change in changes {
             self.note_gone(&mut change)?;
             self.note_cited(&mut change)?;
+            self.note_kept(&mut change)?;
             change.head(&mut self.scratch);
             let position = log.append(change.kind(), &[&self.scratch, change.tail()])?;
             let payload = (self.scratch.len() + change.tail().len()) as u32;
