@@ -101,7 +101,7 @@ pub(super) async fn read_whole(client: &Client, path: &str) -> Result<usize> {
 }
 
 /// What the clock of a line about writing shows.
-async fn clock_with_lag(bench: &Bench, begin: Instant) -> Result<Duration> {
+pub(super) async fn clock_with_lag(bench: &Bench, begin: Instant) -> Result<Duration> {
     let acknowledged = begin.elapsed();
     bench.wait_copied().await?;
     let copied = begin.elapsed();

@@ -5,13 +5,17 @@
 //! |---|---|
 //! | [`floor`] | local disk and loopback, without PairFS |
 //! | [`load`] | the same work through the client library |
-//! | [`stall`] | the longest gap that a client sees when its server is killed |
+//! | [`resync`] | how long a member needs that comes back after an outage |
+//! | [`stall`] | the longest gap that a client sees when its server is killed or frozen |
+//! | [`tree`] | `put -r` and `get -r` of a tree |
 //! | [`report`] | the table and the JSON |
 
 mod floor;
 mod load;
 mod report;
+mod resync;
 mod stall;
+mod tree;
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
@@ -47,7 +51,7 @@ pub struct BenchArgs {
     /// Seconds for each line about small files, and for its floor.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
-    /// How often a server is killed for the stall, of which the median counts.
+    /// How often a server is killed, or frozen, for a stall, of which the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub kills: u64,
 }
@@ -59,10 +63,12 @@ enum Work {
     ReadSmall(usize),
     Put,
     Get,
-    Stall,
+    Stall(stall::Fault),
+    Resync(resync::Shape),
+    Tree(tree::Way),
 }
 
-const WORK: [Work; 8] = [
+const WORK: [Work; 13] = [
     Work::WriteSmall(1),
     Work::WriteSmall(8),
     Work::WriteSmall(64),
@@ -70,7 +76,12 @@ const WORK: [Work; 8] = [
     Work::ReadSmall(8),
     Work::Put,
     Work::Get,
-    Work::Stall,
+    Work::Tree(tree::Way::Put),
+    Work::Tree(tree::Way::Get),
+    Work::Resync(resync::LARGE),
+    Work::Resync(resync::SMALL),
+    Work::Stall(stall::Fault::Kill),
+    Work::Stall(stall::Fault::Freeze),
 ];
 
 impl Work {
@@ -80,7 +91,9 @@ impl Work {
             Work::ReadSmall(at_once) => format!("read-4k-{at_once}"),
             Work::Put => "put-256m".to_owned(),
             Work::Get => "get-256m".to_owned(),
-            Work::Stall => "stall-kill".to_owned(),
+            Work::Stall(fault) => format!("stall-{}", fault.name()),
+            Work::Resync(shape) => format!("resync-{}", shape.name),
+            Work::Tree(way) => format!("tree-{}", way.name()),
         }
     }
 }
@@ -180,7 +193,9 @@ impl Bench {
                 let rate = load::get_large(self).await?;
                 Line::new(name, Unit::MegabytesPerSecond, rate).floor("loopback TCP", floor)
             }
-            Work::Stall => Line::new(name, Unit::Milliseconds, stall::longest_gap(self).await?),
+            Work::Stall(fault) => Line::new(name, Unit::Milliseconds, stall::longest_gap(self, fault).await?),
+            Work::Resync(shape) => resync::measure(self, name, shape).await?,
+            Work::Tree(way) => tree::measure(self, name, way).await?,
         })
     }
 
@@ -254,7 +269,7 @@ mod tests {
     fn a_line_is_chosen_by_the_beginning_of_its_name() {
         assert_eq!(chosen(None).unwrap().len(), WORK.len());
         assert_eq!(chosen(Some("write-4k")).unwrap().len(), 3);
-        assert_eq!(chosen(Some("stall-kill")).unwrap(), [Work::Stall]);
+        assert_eq!(chosen(Some("stall-kill")).unwrap(), [Work::Stall(stall::Fault::Kill)]);
         let error = chosen(Some("nonsense")).unwrap_err();
         assert_eq!(error.code, Code::Usage);
         assert!(error.message.contains("put-256m"), "{}", error.message);

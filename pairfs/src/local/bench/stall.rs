@@ -1,5 +1,5 @@
-//! The longest gap that a client sees when the server it uses is killed: one loop reads, one writes, and a
-//! gap is the time between two answers.
+//! The longest gap that a client sees when the server it uses is killed, or frozen: one loop reads, one writes, and
+//! a gap is the time between two answers.
 
 use super::load::read_whole;
 use super::{Bench, median};
@@ -15,29 +15,65 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use types::{Code, Error, Result};
 
-/// The loops run so long before the kill, and so long after it beyond what it takes.
+/// The loops run so long before the fault, and so long after it beyond what it takes.
 const AROUND: Duration = Duration::from_millis(700);
 
-/// The median over several kills, in ms.
-pub(super) async fn longest_gap(bench: &Bench) -> Result<f64> {
+/// What happens to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// SIGKILL: its connections break and its port refuses.
+    Kill,
+    /// SIGSTOP: it is there and silent.
+    Freeze,
+}
+
+impl Fault {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Fault::Kill => "kill",
+            Fault::Freeze => "freeze",
+        }
+    }
+
+    fn signal(self) -> Signal {
+        match self {
+            Fault::Kill => Signal::KILL,
+            Fault::Freeze => Signal::STOP,
+        }
+    }
+}
+
+/// The median over several times, in ms.
+pub(super) async fn longest_gap(bench: &Bench, fault: Fault) -> Result<f64> {
     bench.client.mkdir("/stall", true, None).await?;
     let mut gaps = Vec::new();
     for run in 0..bench.kills {
         bench.wait_settled().await?;
-        gaps.push(one_kill(bench, run).await?.as_secs_f64() * 1e3);
-        let (cluster, supervisor) = (bench.cluster.clone(), bench.supervisor.clone());
-        blocking(move || {
-            supervisor.start_member("ss1")?;
-            supervise::wait_listening(&cluster, "ss1")
-        })
-        .await?;
+        let victim = Running::find(&bench.cluster, "ss1")
+            .ok_or_else(|| Error::new(Code::Failed, "ss1 does not run", "see its log"))?;
+        let gap = one_gap(bench, fault, &victim, &format!("/stall/{}-{run}", fault.name())).await;
+        mend(bench, fault, victim).await?;
+        gaps.push(gap?.as_secs_f64() * 1e3);
     }
     bench.wait_settled().await?;
     Ok(median(&mut gaps))
 }
 
-async fn one_kill(bench: &Bench, run: u64) -> Result<Duration> {
-    let path = format!("/stall/{run}");
+/// Brings the server back.
+async fn mend(bench: &Bench, fault: Fault, victim: Running) -> Result<()> {
+    let (cluster, supervisor) = (bench.cluster.clone(), bench.supervisor.clone());
+    blocking(move || match fault {
+        Fault::Freeze => victim.signal(Signal::CONT).map(drop),
+        Fault::Kill => {
+            supervisor.start_member("ss1")?;
+            supervise::wait_listening(&cluster, "ss1")
+        }
+    })
+    .await
+}
+
+async fn one_gap(bench: &Bench, fault: Fault, victim: &Running, path: &str) -> Result<Duration> {
+    let path = path.to_owned();
     bench.client.write(&path, Content::from("warm"), &WriteOptions::default()).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let reads = gaps(stop.clone(), {
@@ -55,9 +91,7 @@ async fn one_kill(bench: &Bench, run: u64) -> Result<Duration> {
         }
     });
     tokio::time::sleep(AROUND).await;
-    let victim = Running::find(&bench.cluster, "ss1")
-        .ok_or_else(|| Error::new(Code::Failed, "ss1 does not run", "see its log"))?;
-    victim.signal(Signal::KILL)?;
+    victim.signal(fault.signal())?;
     tokio::time::sleep(AROUND).await;
     stop.store(true, Ordering::SeqCst);
     // Each loop ends with an answer: however long the gap is, it is seen.
