@@ -42,6 +42,8 @@ struct Upload {
     committing: bool,
     /// Something went well since the last failure.
     got_on: bool,
+    /// No server has heard of the session yet.
+    unknown: bool,
     /// Some bytes are in no window any more and cannot be read again.
     lost: bool,
 }
@@ -104,6 +106,7 @@ impl Upload {
             long,
             committing: false,
             got_on: false,
+            unknown: true,
             lost: false,
         })
     }
@@ -191,7 +194,7 @@ impl Upload {
         Ok(())
     }
 
-    async fn ask_state(&self, acting: &Acting, found: &Found, retry: &Retry) -> Result<SessionState> {
+    async fn ask_state(&mut self, acting: &Acting, found: &Found, retry: &Retry) -> Result<SessionState> {
         let open = OpenSessionRequest {
             session: self.session.0.to_vec(),
             target: Some(found.target.clone()),
@@ -199,6 +202,7 @@ impl Upload {
             epoch: acting.epoch,
             timeout_ms: retry.left_for_server(),
             size: self.size,
+            first: std::mem::replace(&mut self.unknown, false),
         };
         let answer = call::<OpenSession>(&acting.connection, &open, Bytes::new(), retry.deadline()).await;
         answer.map(|(state, _)| state)

@@ -20,8 +20,9 @@ use types::{Code, Error, Result};
 
 /// Ranges of the partner's bytes in flight.
 const RANGES: usize = 8;
-/// How long the partner may take to say what it has. A hanging one must not hold up every upload that begins.
-const ASK: Duration = Duration::from_secs(1);
+/// How long the partner may take to say what it has. A hanging one must not hold up an upload that goes on; one that
+/// is new does not ask at all.
+const ASK: Duration = Duration::from_millis(250);
 /// How long the client waits for its answer at most; the next time this goes on from there.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -88,7 +89,9 @@ pub async fn run(node: Arc<Node>, user: String, request: OpenSessionRequest) -> 
         .get_or_open(id, request.size, || WriteSession::open(boottime(), &user, target.clone(), timeout))?;
     upload.again(&user, &target)?;
     // What cannot be had now the client sends, or asks for again.
-    if let Err(error) = take_over(&node, &upload, epoch).await {
+    if !request.first
+        && let Err(error) = take_over(&node, &upload, epoch).await
+    {
         tracing::debug!(%error, session = %id, "the partner's bytes of a session were not taken over");
     }
     passer::start(&node, &upload, epoch);

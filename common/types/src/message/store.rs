@@ -91,6 +91,9 @@ pub struct OpenSessionRequest {
     /// Bytes to come, if known.
     #[prost(uint64, optional, tag = "6")]
     pub size: Option<u64>,
+    /// The session is new: nothing of it was ever sent to any server, so nobody need be asked for it.
+    #[prost(bool, tag = "40")]
+    pub first: bool,
 }
 
 /// Where a write session stands.
