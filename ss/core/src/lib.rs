@@ -17,6 +17,7 @@
 pub mod apply;
 pub mod head;
 pub mod lease;
+pub mod pace;
 pub mod passing;
 pub mod session;
 pub mod survey;
