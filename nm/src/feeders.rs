@@ -208,6 +208,10 @@ impl Pump {
                     feeder.applied(*seq, now);
                 }
                 for failure in &reply.failed {
+                    if failure.under_way {
+                        feeder.under_way(failure.seq, now);
+                        continue;
+                    }
                     let code = Code::from_number(failure.code).name();
                     tracing::info!(
                         server = self.member.server,
@@ -220,6 +224,7 @@ impl Pump {
                 }
                 // What it does not mention has failed too; those that were applied are no longer known.
                 sent.seqs.iter().for_each(|seq| feeder.failed(*seq, now));
+                feeder.copied(reply.copied_bytes, reply.partial_bytes, now);
                 feeder.durable(reply.cursor);
                 if sent.told > 0 && reply.cursor < sent.told {
                     feeder.untold();

@@ -177,6 +177,7 @@ async fn bench(acts: bool, has_partner: bool) -> Bench {
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new().unwrap(),
+        pace: Default::default(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,
         stop,
@@ -478,6 +479,16 @@ async fn r28_the_new_acting_member_takes_over_what_its_partner_has_of_an_upload(
     let mut commit = request("ann", Durability::Async);
     (commit.size, commit.crc64) = (size, crc64(&whole));
     commit::run(bench.node.clone(), "ann".into(), commit, Source::Pieces).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_while_handovers_fail_a_commit_is_sent_only_once_both_have_it() {
+    let bench = bench(true, false).await;
+    let (number, incarnation) = bench.node.serving.sending().unwrap();
+    let word = GrantMessage { number, incarnation, serve: true, epoch: 1, ..GrantMessage::default() };
+    bench.node.serving.granted(GrantMessage { both_first: true, ..word });
+    bench.commit("ann", Durability::Async, Source::Body(content())).await.unwrap_err();
+    assert!(!bench.others.answered.lock().unwrap().contains(&Complete::ID), "the log was not asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

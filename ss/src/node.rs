@@ -7,13 +7,18 @@ use crate::pool::Pool;
 use crate::repair::Repairs;
 use crate::scrub::Scrubs;
 use crate::serving::Serving;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, lock};
 use crate::sources::Sources;
 use crate::store::Store;
 use crate::upload::Upload;
+use net::clock::boottime;
 use ss_core::lease::Cursors;
-use std::sync::{Arc, OnceLock};
+use ss_core::pace::{Guard, Kind};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use types::capability::{Capability, SignedCapability};
 use types::ids::SessionId;
 use types::{Code, Error, Result};
@@ -71,6 +76,8 @@ pub struct Node {
     pub repairs: Repairs,
     /// Scrubs under way.
     pub scrubs: Scrubs,
+    /// How fast copies may go, here as the one who copies and as the one who is copied from (R29).
+    pub pace: Mutex<Guard>,
     /// Writes that wait for the name manager.
     pub completions: Completions,
     /// Told when the server stops.
@@ -91,6 +98,23 @@ impl Node {
         self.disk.get().ok_or_else(|| {
             Error::new(Code::NotActing, "the server is recovering its store", "try again in a moment")
         })
+    }
+
+    /// Waits as long as copies of `contents` contents of `bytes` bytes in all have to wait for clients (R29).
+    pub async fn yield_to_clients(&self, contents: u64, bytes: u64) {
+        let jitter = RandomState::new().build_hasher().finish() as u8;
+        let wait = lock(&self.pace).pass(boottime(), contents, bytes, jitter);
+        if wait.is_zero() {
+            return;
+        }
+        let end = Instant::now() + wait;
+        tokio::time::sleep_until(end).await;
+        lock(&self.pace).took(boottime(), Kind::Wake, end.elapsed());
+    }
+
+    /// A request of a client, or one that a client waits for, has ended.
+    pub fn client_felt(&self, kind: Kind, time: Duration) {
+        lock(&self.pace).took(boottime(), kind, time);
     }
 
     /// How far both feeds are applied.

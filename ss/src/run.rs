@@ -175,6 +175,7 @@ fn node(
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new()?,
+        pace: Default::default(),
         completions: Completions::start(link.clone(), serving.clone(), stop.clone()),
         serving,
         stop,

@@ -3,8 +3,11 @@
 use crate::node::Node;
 use crate::ops;
 use crate::ops::commit::Source;
+use crate::sessions::lock;
 use bytes::Bytes;
+use net::clock::boottime;
 use net::{BoxFuture, Incoming, Outgoing, Principal, Service, Session};
+use ss_core::pace::Kind;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use types::message::{Method, member, partner, store};
@@ -56,15 +59,23 @@ fn client(node: &Arc<Node>, user: &str, incoming: Incoming) -> Result<Answer> {
     let body = incoming.body.clone();
     let (node, name) = (node.clone(), user.to_owned());
     match incoming.method {
-        store::Read::ID => Ok(ops::read::run(node, user, &incoming.decode::<store::Read>()?)),
-        store::Put::ID => run::<store::Put, _>(&incoming, |request| {
-            ops::commit::run(node, name, request, Source::Body(body))
-        }),
+        store::Read::ID => {
+            lock(&node.pace).request(boottime());
+            Ok(ops::read::run(node, user, &incoming.decode::<store::Read>()?))
+        }
+        store::Put::ID => {
+            let asked = node.clone();
+            let answer = run::<store::Put, _>(&incoming, |request| {
+                ops::commit::run(node, name, request, Source::Body(body))
+            })?;
+            Ok(felt(asked, Kind::Write, answer))
+        }
         store::Commit::ID => run::<store::Commit, _>(&incoming, |request| {
             ops::commit::run(node, name, request, Source::Pieces)
         }),
         store::Copy::ID => run::<store::Copy, _>(&incoming, |request| ops::copy::run(node, name, request)),
         store::Piece::ID => {
+            lock(&node.pace).request(boottime());
             run::<store::Piece, _>(&incoming, |request| ops::piece::run(node, name, request, body))
         }
         store::OpenSession::ID => {
@@ -120,13 +131,23 @@ fn from_partner(node: &Arc<Node>, name: &str, incoming: Incoming) -> Result<Answ
             run::<partner::PassPiece, _>(&incoming, |request| ops::pass_piece::run(node, request, body))
         }
         partner::PassPrepare::ID => {
-            run::<partner::PassPrepare, _>(&incoming, |request| ops::pass_prepare::run(node, request))
+            let asked = node.clone();
+            let answer =
+                run::<partner::PassPrepare, _>(&incoming, |request| ops::pass_prepare::run(node, request))?;
+            Ok(felt(asked, Kind::Passed, answer))
         }
         partner::PassAbort::ID => {
             run::<partner::PassAbort, _>(&incoming, |request| ops::pass_abort::run(node, request))
         }
         partner::GetManifest::ID => {
             run::<partner::GetManifest, _>(&incoming, |request| ops::get_manifest::run(node, request))
+        }
+        partner::GetMany::ID => {
+            let request = incoming.decode::<partner::GetMany>()?;
+            Ok(Box::pin(async move {
+                let (reply, bytes) = ops::get_many::run(node, request).await?;
+                Ok(Outgoing::reply::<partner::GetMany>(&reply, bytes))
+            }))
         }
         partner::GetBytes::ID => {
             let request = incoming.decode::<partner::GetBytes>()?;
@@ -137,6 +158,16 @@ fn from_partner(node: &Arc<Node>, name: &str, incoming: Incoming) -> Result<Answ
         }
         other => Err(unknown(other)),
     }
+}
+
+/// Has the pace of copies know how long a client's request takes (R29).
+fn felt(node: Arc<Node>, kind: Kind, answer: Answer) -> Answer {
+    let begin = boottime();
+    Box::pin(async move {
+        let answer = answer.await;
+        node.client_felt(kind, boottime().saturating_sub(begin));
+        answer
+    })
 }
 
 /// Decodes the request of `M`, runs `op`, and encodes what it answers.

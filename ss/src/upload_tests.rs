@@ -49,6 +49,7 @@ fn node() -> (Arc<Node>, TempDir) {
         fetches: Fetches::default(),
         repairs: Repairs::default(),
         scrubs: Scrubs::new().unwrap(),
+        pace: Default::default(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,
         stop,

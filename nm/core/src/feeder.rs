@@ -14,6 +14,9 @@ pub const IN_FLIGHT_MAX: usize = 2 * PAGE_ROWS;
 /// Rows that are not acknowledged, failing ones included; beyond it nothing new is sent.
 pub const PENDING_MAX: usize = 65_536;
 
+/// A row whose bytes are on their way is sent again after this time; the server waits for them then.
+const UNDER_WAY_PAUSE: Duration = Duration::from_millis(10);
+
 /// What a row is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum About {
@@ -56,6 +59,15 @@ pub struct Feeder {
     cursor: u64,
     rows_resent: u64,
     rate: Rate,
+    copied: Copied,
+}
+
+/// What the server has told of its copies.
+#[derive(Clone, Debug, Default)]
+struct Copied {
+    total: Option<u64>,
+    partial: u64,
+    rate: Rate,
 }
 
 impl Feeder {
@@ -71,6 +83,7 @@ impl Feeder {
             cursor: 0,
             rows_resent: 0,
             rate: Rate::default(),
+            copied: Copied::default(),
         }
     }
 
@@ -132,7 +145,7 @@ impl Feeder {
     /// The server has it durably.
     pub fn applied(&mut self, seq: u64, now: Duration) {
         if self.remove(seq).is_some() {
-            self.rate.count(now);
+            self.rate.count(now, 1);
         }
     }
 
@@ -148,6 +161,11 @@ impl Feeder {
             *failures += 1;
             now + pause
         });
+    }
+
+    /// Its bytes are on their way: it is due again in a moment, as what fails is not what this is.
+    pub fn under_way(&mut self, seq: u64, now: Duration) {
+        self.put_back(seq, |_| now + UNDER_WAY_PAUSE);
     }
 
     /// The answer was lost with the connection: the row is due at once, and applying it twice does no harm.
@@ -228,6 +246,27 @@ impl Feeder {
     pub fn rate(&self, now: Duration) -> u64 {
         self.rate.last_second(now)
     }
+
+    /// The server has copied `total` bytes since it was started, `partial` of them of contents that are not complete.
+    pub fn copied(&mut self, total: u64, partial: u64, now: Duration) {
+        // Answers may come out of order.
+        let before = self.copied.total.unwrap_or(0);
+        self.copied.total = Some(before.max(total));
+        self.copied.partial = partial;
+        if total > before {
+            self.copied.rate.count(now, total - before);
+        }
+    }
+
+    /// Bytes that it copied within the second before `now`.
+    pub fn byte_rate(&self, now: Duration) -> u64 {
+        self.copied.rate.last_second(now)
+    }
+
+    /// Bytes that it has of contents that are not complete.
+    pub fn partial(&self) -> u64 {
+        self.copied.partial
+    }
 }
 
 /// Counts what happened in the last second, in slots of 100 ms.
@@ -239,11 +278,11 @@ struct Rate {
 impl Rate {
     const SLOT_MS: u128 = 100;
 
-    fn count(&mut self, now: Duration) {
+    fn count(&mut self, now: Duration, more: u64) {
         let slot = now.as_millis() / Self::SLOT_MS;
         match self.slots.back_mut() {
-            Some((last, count)) if *last == slot => *count += 1,
-            _ => self.slots.push_back((slot, 1)),
+            Some((last, count)) if *last == slot => *count += more,
+            _ => self.slots.push_back((slot, more)),
         }
         while self.slots.len() > 10 {
             self.slots.pop_front();
@@ -314,6 +353,31 @@ mod tests {
         assert_eq!(feeder.rows_resent(), 2, "a repetition is not another row");
         feeder.applied(1, now);
         assert_eq!(feeder.watermark(), 2);
+    }
+
+    #[test]
+    fn a_large_file_on_its_way_is_not_punished_for_being_large() {
+        let mut feeder = Feeder::new(0);
+        sent(&mut feeder, &[(1, 1)]);
+        let mut now = S;
+        for _ in 0..20 {
+            feeder.under_way(1, now);
+            now += UNDER_WAY_PAUSE;
+            assert_eq!(feeder.due(now, 9), [1]);
+            feeder.sent(&row(1, 1));
+        }
+        assert_eq!(feeder.rows_resent(), 1);
+        feeder.failed(1, now);
+        assert_eq!(feeder.next_retry(), Some(now + S), "its first failure");
+    }
+
+    #[test]
+    fn what_is_told_of_copies_is_a_rate_whatever_order_it_comes_in() {
+        let mut feeder = Feeder::new(0);
+        feeder.copied(1000, 1000, S);
+        feeder.copied(3000, 3000, S + S / 2);
+        feeder.copied(2000, 2000, S + S / 2);
+        assert_eq!((feeder.byte_rate(S + S / 2), feeder.byte_rate(5 * S)), (3000, 0));
     }
 
     #[test]

@@ -39,11 +39,17 @@ pub fn plan(row: &Row, known: Option<Seq>, holds: impl Fn(&Version) -> bool) -> 
     Plan::Apply { fetch }
 }
 
+/// On how many members the one of these versions is that is on the fewest, as far as the log knows: what has one copy
+/// only is brought first (R29).
+pub fn fewest_copies(versions: &[Version]) -> u32 {
+    versions.iter().map(|version| version.durable_on.count_ones()).min().unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use types::record::{Kind, Record, Subject};
+    use types::record::{Kind, Record, Subject, on};
 
     fn version(session: u8, marks: u32, size: u64) -> Version {
         Version { session: vec![session; 16], marks, size, ..Version::default() }
@@ -87,6 +93,14 @@ mod tests {
         }
         let held = plan(&row(6, Kind::File, vec![version(1, 0, 9)]), Some(Seq(5)), |_| true);
         assert_eq!(held, Plan::Apply { fetch: vec![] });
+    }
+
+    #[test]
+    fn r29_a_file_with_one_copy_is_brought_before_one_with_two() {
+        let on = |durable_on| Version { durable_on, ..Version::default() };
+        let (one, two) = ([on(on::BOTH), on(on::PRIMARY)], [on(on::BOTH)]);
+        assert!(fewest_copies(&one) < fewest_copies(&two));
+        assert!(fewest_copies(&two) < fewest_copies(&[]));
     }
 
     proptest! {

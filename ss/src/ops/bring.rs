@@ -17,8 +17,8 @@ pub async fn run(node: Arc<Node>, request: BringRequest) -> Result<BringReply> {
     node.serving.check_pair(request.pair)?;
     let mut copies = JoinSet::new();
     for version in request.versions {
-        let wanted =
-            Wanted { session: SessionId::from_slice(&version.session)?, sha256: version.sha256.clone() };
+        let session = SessionId::from_slice(&version.session)?;
+        let wanted = Wanted { session, sha256: version.sha256.clone(), size: 0 };
         let node = node.clone();
         copies.spawn(async move { (version.session, bring(&node, wanted, PATIENCE).await) });
     }

@@ -20,6 +20,9 @@ pub async fn run(node: Arc<Node>, request: GetBytesRequest) -> Result<(GetBytesR
     let len = request.len.min(PIECE as u32);
     store.pin_for(session, COPY)?;
     let upload = node.sessions.get(session);
+    if upload.is_none() {
+        node.yield_to_clients(1, len.into()).await;
+    }
     let read = move || match (store.lookup(session)?, upload) {
         (Some(held), _) => store.read(&held.manifest, request.offset, len),
         (None, Some(upload)) => {

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod copy;
 pub mod get_bytes;
 pub mod get_manifest;
+pub mod get_many;
 pub mod inventory;
 pub mod let_go;
 pub mod look_at;

@@ -19,6 +19,7 @@ mod open;
 mod pins;
 mod read;
 mod records;
+mod rows;
 mod scrub;
 mod shared;
 #[cfg(test)]
@@ -40,7 +41,7 @@ use tokio::sync::oneshot;
 use types::command::Asker;
 use types::ids::SessionId;
 use types::message::store::Target;
-use types::record::{Manifest, Pair, Record, Row, Subject, User};
+use types::record::{Manifest, Pair, Record, User};
 use types::{Code, Error, Result};
 
 pub use config::StoreConfig;
@@ -53,9 +54,7 @@ pub use upkeep::Listed;
 pub use writer::ContentWriter;
 
 use apply::Outcome;
-use change::{
-    AdvanceRecord, Change, ChunkPlace, ContentRecord, PlacesRecord, RowRecord, SessionRecord, session_bytes,
-};
+use change::{AdvanceRecord, Change, ChunkPlace, ContentRecord, PlacesRecord, SessionRecord, session_bytes};
 use commit::{Committing, Job, Reply, Work};
 use content::Reserved;
 use index::Index;
@@ -259,56 +258,6 @@ impl Store {
     pub async fn drop_session(&self, session: SessionId) -> Result<()> {
         let change = Change::Dropped(SessionRecord { session: session_bytes(session) });
         self.change(vec![change], None, false).await.and_then(done).map(|_| ())
-    }
-
-    /// Applies rows of a feed that are as the index has them now; see [`apply_page`](Self::apply_page).
-    ///
-    /// # Errors
-    /// Those of [`apply_page`](Self::apply_page).
-    pub async fn apply(&self, feed: u32, rows: Vec<Row>) -> Result<Vec<Applied>> {
-        self.apply_page(feed, rows, u64::MAX).await
-    }
-
-    /// Applies rows of a feed and answers when they are durable, one answer for each. A row that is not newer
-    /// than what is here does nothing. Prepared contents that a row names become versions. `collected`: up to where
-    /// tombstones of the feed had been collected where the rows were read (R24).
-    ///
-    /// # Errors
-    /// `Changed`: a row was read before tombstones were collected that are forgotten here; it is to be read again.
-    /// `DiskFull`: some may be applied, none is acknowledged. `Io`, outcome unknown: out of service.
-    pub async fn apply_page(&self, feed: u32, rows: Vec<Row>, collected: u64) -> Result<Vec<Applied>> {
-        let mut applied: Vec<Applied> = rows.iter().map(|r| Applied { seq: r.seq, newer: false }).collect();
-        let (mut changes, mut places) = (Vec::new(), Vec::new());
-        for (place, row) in rows.into_iter().enumerate() {
-            // What is known already costs no record. It is looked at again where it counts, in order.
-            if self.is_news(&row)? {
-                let gone = Vec::new();
-                changes.push(Change::Row(RowRecord { feed, row: Some(row), gone, collected }));
-                places.push(place);
-            }
-        }
-        if changes.is_empty() {
-            return Ok(applied);
-        }
-        let reply = self.change(changes, None, true).await?;
-        for (place, outcome) in places.into_iter().zip(reply.outcomes) {
-            match outcome {
-                Outcome::Row { newer } => applied[place].newer = newer,
-                Outcome::Refused(error) => return Err(error),
-                Outcome::Done => {}
-            }
-        }
-        Ok(applied)
-    }
-
-    fn is_news(&self, row: &Row) -> Result<bool> {
-        Ok(match &row.subject {
-            Some(Subject::Record(record)) => {
-                self.shared.stored_record(record.id)?.is_none_or(|stored| stored.seq < row.seq)
-            }
-            Some(_) => true,
-            None => false,
-        })
     }
 
     /// Moves the cursor in a feed, after the rows it covers are durable. A cursor never goes back.

@@ -90,12 +90,22 @@ impl ContentWriter {
     /// of the disk the writer can be used on: it holds what it says.
     pub fn push(&mut self, offset: u64, bytes: &Bytes, crcs: &[u64]) -> Result<u64> {
         if offset > self.held {
-            let what = format_args!("the piece begins at {offset}, but only {} bytes are here", self.held);
-            return Err(Error::new(Code::BadRange, what, "go on from there"));
+            return Err(gap(offset, self.held));
         }
         let blocks = bytes.chunks(BLOCK);
         if blocks.len() != crcs.len() || blocks.zip(crcs).any(|(block, crc)| crc64(block) != *crc) {
             return Err(bad_crc());
+        }
+        self.push_checked(offset, bytes, crcs)
+    }
+
+    /// As [`push`](Self::push), for bytes whose checksums the caller has just computed.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push), but for a wrong CRC.
+    pub(crate) fn push_checked(&mut self, offset: u64, bytes: &Bytes, crcs: &[u64]) -> Result<u64> {
+        if offset > self.held {
+            return Err(gap(offset, self.held));
         }
         let skip = (self.held - offset) as usize;
         let mut at = skip.min(bytes.len());
@@ -357,4 +367,9 @@ impl ContentWriter {
         }
         Content { manifest, tail: Bytes::new(), places, reserved: Some(self.reserved) }
     }
+}
+
+fn gap(offset: u64, held: u64) -> Error {
+    let what = format_args!("the piece begins at {offset}, but only {held} bytes are here");
+    Error::new(Code::BadRange, what, "go on from there")
 }

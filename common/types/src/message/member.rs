@@ -359,6 +359,9 @@ pub struct RowFailure {
     /// Why.
     #[prost(string, tag = "3")]
     pub message: String,
+    /// Nothing is wrong: its bytes are on their way, and whoever sends it again soon waits on.
+    #[prost(bool, tag = "40")]
+    pub under_way: bool,
 }
 
 /// Answer to [`Apply`].
@@ -376,6 +379,12 @@ pub struct ApplyReply {
     /// Its durable cursor in the feed.
     #[prost(uint64, tag = "4")]
     pub cursor: u64,
+    /// Bytes it has copied from its partner since it was started.
+    #[prost(uint64, tag = "40")]
+    pub copied_bytes: u64,
+    /// Bytes that are here of contents whose copy goes on.
+    #[prost(uint64, tag = "41")]
+    pub partial_bytes: u64,
 }
 
 /// Request of [`Survey`].

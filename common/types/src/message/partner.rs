@@ -17,6 +17,8 @@ methods! {
     GetBytes = 503: GetBytesRequest => GetBytesReply;
     /// The sender has dropped a session.
     PassAbort = 504: PassAbortRequest => Empty;
+    /// Small contents, many at once; their bytes stand one after the other in the reply's body.
+    GetMany = 545: GetManyRequest => GetManyReply;
 }
 
 /// Request of [`PassPiece`].
@@ -148,6 +150,33 @@ pub struct GetBytesReply {
     /// CRC-64/NVME of the body.
     #[prost(fixed64, tag = "1")]
     pub crc64: u64,
+}
+
+/// Request of [`GetMany`].
+#[derive(Clone, PartialEq, Message)]
+pub struct GetManyRequest {
+    /// Write sessions the versions came from, 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub sessions: Vec<Vec<u8>>,
+}
+
+/// One content in [`GetManyReply`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SmallContent {
+    /// Write session the version came from, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: Vec<u8>,
+    /// Its manifest; what stands inline is in the body.
+    #[prost(message, optional, tag = "2")]
+    pub manifest: Option<Manifest>,
+}
+
+/// Answer to [`GetMany`].
+#[derive(Clone, PartialEq, Message)]
+pub struct GetManyReply {
+    /// Those of the contents that are here and found room, in the order of the body.
+    #[prost(message, repeated, tag = "1")]
+    pub contents: Vec<SmallContent>,
 }
 
 /// Request of [`PassAbort`].

@@ -9,6 +9,7 @@ use types::record::Kind;
 
 use super::super::*;
 use super::support::*;
+use types::record::{Row, Subject};
 
 /// Larger than what stands in the journal.
 const LARGE: usize = BLOCK + 30_000;

@@ -39,6 +39,28 @@ fn contents_of_every_size_come_back_as_they_were_sent() {
 }
 
 #[test]
+fn rows_and_the_small_contents_they_name_are_durable_together() {
+    let place = Place::default();
+    let store = place.open().unwrap();
+    let small = |n: u8| (session(n), content(&store, &bytes(100 * usize::from(n), n.into())).unwrap());
+    let applied = run(store.apply_page(
+        1,
+        vec![row(20, 5, &[session(1)]), row(21, 6, &[session(2)])],
+        vec![small(1), small(2)],
+    ));
+    assert!(applied.unwrap().iter().all(|applied| applied.newer));
+    // Without waiting for anything else: what was synced is all there is.
+    drop(store);
+    let store = place.restart().open().unwrap();
+    for n in [1, 2] {
+        assert_eq!(held_bytes(&store, session(n)), bytes(100 * usize::from(n), n.into()));
+        assert_eq!(store.lookup(session(n)).unwrap().unwrap().state, State::Kept);
+        assert_eq!(store.record(19 + u64::from(n)).unwrap().unwrap().seq, 4 + u64::from(n));
+    }
+    store.close();
+}
+
+#[test]
 fn any_range_can_be_read() {
     let store = Place::default().open().unwrap();
     let data = bytes(CHUNK + 3 * BLOCK + 17, 5);

@@ -4,6 +4,7 @@ use types::record::{Kind, Pair, User};
 
 use super::super::*;
 use super::support::*;
+use types::record::{Row, Subject};
 
 #[test]
 fn a_row_that_is_not_newer_does_nothing_and_is_acknowledged() {

@@ -11,6 +11,7 @@ use types::limits::PIECE;
 use types::record::{Kind, Version};
 
 use super::super::*;
+use types::record::{Row, Subject};
 
 /// The medium of an index: what was written, and what was synced.
 #[derive(Clone, Debug, Default)]
