@@ -97,18 +97,19 @@ fn pair_status(
 ) -> Result<PairStatus, StoreError> {
     let other = members.into_iter().flatten().find(|server| server.name != pair.acting);
     let member = other.and_then(|other| manager.members.get(other));
-    let (cursor, rate) = match &member {
+    let (cursor, rate, byte_rate, partial) = match &member {
         Some(member) => {
             let feeder = member.own.feeder();
-            (feeder.watermark(), feeder.rate(now))
+            (feeder.watermark(), feeder.rate(now), feeder.byte_rate(now), feeder.partial())
         }
-        None => (other.map_or(0, |other| other.pair_cursor), 0),
+        None => (other.map_or(0, |other| other.pair_cursor), 0, 0, 0),
     };
     let (lag_rows, lag_bytes) = match cursor < pair.feed_end {
         true => state.feed_count(pair.id, cursor)?,
         false => (0, 0),
     };
     let (relaying, relayed_bytes) = manager.relays.of(pair.id);
+    let lag_bytes = lag_bytes.saturating_sub(partial);
     Ok(PairStatus {
         relaying,
         relayed_bytes,
@@ -125,8 +126,16 @@ fn pair_status(
         files: pair.files,
         id: pair.id,
         rows_per_second: rate,
+        bytes_per_second: byte_rate,
+        left_ms: time_left((lag_rows, rate), (lag_bytes, byte_rate)),
         ..PairStatus::default()
     })
+}
+
+/// How long rows and bytes that are left still take at their rates, ms: the slower of the two, as far as one moves.
+fn time_left(rows: (u64, u64), bytes: (u64, u64)) -> Option<u64> {
+    let left = |(left, rate): (u64, u64)| left.saturating_mul(1000).checked_div(rate);
+    if rows.0 == 0 { None } else { left(rows).max(left(bytes)) }
 }
 
 /// Files whose head may have one copy only: those among the lag that were not known to be on both.
@@ -142,4 +151,18 @@ fn at_risk(state: State<'_>, pair: &Pair, cursor: u64, lag_rows: u64) -> Result<
         _ => false,
     };
     Ok(rows.iter().filter(|row| alone(&row.subject)).count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_what_takes_longer() {
+        assert_eq!(time_left((0, 5), (0, 5)), None, "nothing is left");
+        assert_eq!(time_left((10, 0), (10, 0)), None, "nothing moves");
+        assert_eq!(time_left((10, 5), (1000, 100)), Some(10_000));
+        assert_eq!(time_left((1000, 5), (10, 0)), Some(200_000), "rows without bytes");
+        assert_eq!(time_left((1, 0), (3000, 1500)), Some(2000), "one large file");
+    }
 }

@@ -73,7 +73,8 @@ fn to_json(status: &StatusReply) -> Value {
             "lag_rows": pair.lag_rows,
             "lag_bytes": pair.lag_bytes,
             "rows_per_second": pair.rows_per_second,
-            "eta_seconds": time_left(pair).map(|left| left.as_secs()),
+            "bytes_per_second": pair.bytes_per_second,
+            "eta_seconds": time_left(pair).map(|left| left.as_millis().div_ceil(1000)),
             "at_risk_files": pair.at_risk_files,
             "owed_versions": pair.owed_versions,
             "lost_versions": pair.lost_versions,
@@ -92,8 +93,7 @@ fn to_json(status: &StatusReply) -> Value {
 
 /// How long the other member still needs, at its present rate.
 fn time_left(pair: &PairStatus) -> Option<Duration> {
-    let rate = pair.rows_per_second;
-    (pair.lag_rows > 0 && rate > 0).then(|| Duration::from_secs(pair.lag_rows.div_ceil(rate)))
+    pair.left_ms.map(Duration::from_millis)
 }
 
 fn print(out: Printer, status: &StatusReply) -> Result<()> {
@@ -181,7 +181,10 @@ fn lag(pair: &PairStatus) -> String {
     }
     let lag = format!("{}, {}{relayed}", plural(pair.lag_rows, "row"), size(pair.lag_bytes));
     match time_left(pair) {
-        Some(left) => format!("{lag}, {}/s, {} left", pair.rows_per_second, span(left)),
+        Some(left) => {
+            let rates = format!("{} rows/s, {}/s", pair.rows_per_second, size(pair.bytes_per_second));
+            format!("{lag}; {rates}, {} left", span(left))
+        }
         None => lag,
     }
 }
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_null_for_programs() {
         let pair =
-            PairStatus { name: "ss1".into(), lag_rows: 10, rows_per_second: 4, ..PairStatus::default() };
+            PairStatus { name: "ss1".into(), lag_rows: 10, left_ms: Some(2500), ..PairStatus::default() };
         let value = to_json(&StatusReply { pairs: vec![pair], ..StatusReply::default() });
         assert_eq!(value["leader"], Value::Null);
         assert_eq!(value["pairs"][0]["acting"], Value::Null);

@@ -298,6 +298,12 @@ pub struct PairStatus {
     /// Bytes that have come so since this leader began.
     #[prost(uint64, tag = "17")]
     pub relayed_bytes: u64,
+    /// Bytes that the other member copied in the last second.
+    #[prost(uint64, tag = "40")]
+    pub bytes_per_second: u64,
+    /// How long the other member still needs at that rate, ms; none: nothing lags, or nothing moves.
+    #[prost(uint64, optional, tag = "41")]
+    pub left_ms: Option<u64>,
 }
 
 /// A name manager in [`StatusReply`].
