@@ -4,6 +4,7 @@ use bytes::Bytes;
 use net::{BoxFuture, Connection, Credential, Incoming, Keyring, Method, Outgoing, Server, Service, Session};
 use prost::Message;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ struct Inner {
     incarnation: u64,
     /// Why its store is out of service.
     trouble: Mutex<String>,
+    /// It applies no rows now.
+    stuck: AtomicBool,
 }
 
 pub(super) struct Fake {
@@ -106,6 +109,12 @@ impl Inner {
 
     fn apply(&self, request: ApplyRequest) -> ApplyReply {
         assert_eq!(request.incarnation, self.incarnation);
+        if self.stuck.load(Ordering::SeqCst) {
+            let waits =
+                |row: types::record::Row| RowFailure { seq: row.seq, under_way: true, ..Default::default() };
+            let failed = request.rows.into_iter().map(waits).collect();
+            return ApplyReply { failed, ..ApplyReply::default() };
+        }
         let mut disk = self.disk.lock().unwrap();
         let mut applied = Vec::new();
         for row in request.rows {
@@ -117,7 +126,7 @@ impl Inner {
         let cursor = disk.cursors.entry(request.feed).or_default();
         *cursor = (*cursor).max(request.advance);
         let cursor = *cursor;
-        ApplyReply { applied, failed: Vec::new(), journal: 1, cursor }
+        ApplyReply { applied, journal: 1, cursor, ..ApplyReply::default() }
     }
 }
 
@@ -165,6 +174,7 @@ impl Fake {
             grant: watch::Sender::new(GrantMessage::default()),
             incarnation: server.incarnation,
             trouble: Mutex::default(),
+            stuck: AtomicBool::new(false),
         });
         *door.0.lock().unwrap() = Some(inner.clone());
         call::<ReportRecovered>(&data, recovered).await?;
@@ -200,6 +210,18 @@ impl Fake {
     /// Its store is out of service from now on; its process lives.
     pub(super) fn break_store(&self) {
         *self.inner.trouble.lock().unwrap() = "a sync failed".into();
+    }
+
+    /// Whether it applies no rows: their bytes are always on their way.
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.inner.stuck.store(stuck, Ordering::SeqCst);
+    }
+
+    /// Waits until it is told to prepare on both first (R27), or not to.
+    pub(super) async fn told_both_first(&self, wanted: bool) {
+        let mut grant = self.inner.grant.subscribe();
+        let told = grant.wait_for(|grant| grant.serve && grant.both_first == wanted);
+        tokio::time::timeout(Duration::from_secs(60), told).await.expect("the word").unwrap();
     }
 
     /// What the next survey finds missing.

@@ -280,6 +280,32 @@ async fn under_steady_writes_a_switchover_loses_none_and_gets_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r27_after_three_failed_handovers_commits_wait_for_both_until_it_is_done() {
+    let mut house = House::open().await;
+    let (primary, backup) = pair(&house).await;
+    primary.told_both_first(false).await;
+    backup.set_stuck(true);
+    written(&mut house, &primary, "a", 7).await;
+    let request = SwitchoverRequest { pair: "ss1".into(), ..SwitchoverRequest::default() };
+    // It may be answered before it is done, and then that is an error to the operator.
+    let asked = async {
+        if let Err(error) = house.ask::<Switchover>(request).await {
+            assert!(error.code.is_retryable() || error.code == Code::Timeout, "{error}");
+        }
+    };
+    let handed = async {
+        primary.told_both_first(true).await;
+        backup.set_stuck(false);
+        backup.serving().await;
+    };
+    tokio::join!(asked, handed);
+    backup.told_both_first(false).await;
+    assert!(!primary.serves());
+    let aborted = events(&house).await.into_iter().filter(|kind| kind.contains("abort")).count();
+    assert!(aborted >= 3, "{:?}", events(&house).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_store_is_out_of_service_is_replaced_though_it_lives_r31() {
     let mut house = House::open().await;
     let (primary, backup) = pair(&house).await;
