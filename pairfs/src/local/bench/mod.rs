@@ -65,10 +65,11 @@ enum Work {
     Get,
     Stall(stall::Fault),
     Resync(resync::Shape),
+    ResyncFelt,
     Tree(tree::Way),
 }
 
-const WORK: [Work; 13] = [
+const WORK: [Work; 14] = [
     Work::WriteSmall(1),
     Work::WriteSmall(8),
     Work::WriteSmall(64),
@@ -80,6 +81,7 @@ const WORK: [Work; 13] = [
     Work::Tree(tree::Way::Get),
     Work::Resync(resync::LARGE),
     Work::Resync(resync::SMALL),
+    Work::ResyncFelt,
     Work::Stall(stall::Fault::Kill),
     Work::Stall(stall::Fault::Freeze),
 ];
@@ -93,6 +95,7 @@ impl Work {
             Work::Get => "get-256m".to_owned(),
             Work::Stall(fault) => format!("stall-{}", fault.name()),
             Work::Resync(shape) => format!("resync-{}", shape.name),
+            Work::ResyncFelt => "resync-felt".to_owned(),
             Work::Tree(way) => format!("tree-{}", way.name()),
         }
     }
@@ -195,6 +198,7 @@ impl Bench {
             }
             Work::Stall(fault) => Line::new(name, Unit::Milliseconds, stall::longest_gap(self, fault).await?),
             Work::Resync(shape) => resync::measure(self, name, shape).await?,
+            Work::ResyncFelt => resync::felt(self, name).await?,
             Work::Tree(way) => tree::measure(self, name, way).await?,
         })
     }

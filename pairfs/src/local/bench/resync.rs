@@ -6,10 +6,12 @@ use super::{Bench, median, noise};
 use crate::local::process::Running;
 use crate::local::up::blocking;
 use bytes::Bytes;
-use client::{Content, RemoveOptions, WriteOptions};
+use client::{Client, Content, RemoveOptions, WriteOptions};
 use rustix::process::Signal;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use types::limits::MIB;
 use types::{Code, Error, Result};
@@ -60,20 +62,82 @@ fn write_here(folder: &Path, shape: Shape) -> Result<f64> {
     Ok(begin.elapsed().as_secs_f64() * 1e3)
 }
 
+/// The 99th percentile of what a client that reads and writes small files in turn sees while a member comes back; the
+/// floor is the same without a resync, taken right after it.
+pub(super) async fn felt(bench: &Bench, name: String) -> Result<Line> {
+    let (mut during, mut without, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        begin_outage(bench, LARGE).await?;
+        let supervisor = bench.supervisor.clone();
+        blocking(move || supervisor.start_member(AWAY)).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = tokio::task::spawn_local(small_requests(bench.client.clone(), stop.clone()));
+        // The client writes on, so there may always be a row under way.
+        let there = async || {
+            let status = bench.client.status().await?;
+            Ok(status.pairs.iter().all(|pair| pair.state == "active" && pair.lag_rows < 16))
+        };
+        let settled = super::wait_for("the member to catch up", there).await;
+        stop.store(true, Ordering::SeqCst);
+        let latencies = ended(Some(client.await))?;
+        settled?;
+        during.push(p99(&latencies));
+        all.extend(latencies);
+        clear(bench).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = tokio::task::spawn_local(small_requests(bench.client.clone(), stop.clone()));
+        tokio::time::sleep(bench.span).await;
+        stop.store(true, Ordering::SeqCst);
+        without.push(p99(&ended(Some(client.await))?));
+    }
+    let line = Line::new(name, Unit::Milliseconds, median(&mut during));
+    Ok(line.floor("p99 without a resync", median(&mut without)).latencies(all))
+}
+
+/// Reads and writes 4 KiB in turn until told to stop; how long each took.
+async fn small_requests(client: Client, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
+    let mut latencies = Vec::new();
+    let content = Bytes::from(noise(12, super::SMALL));
+    while !stop.load(Ordering::SeqCst) {
+        let begin = Instant::now();
+        client.write("/felt", Content::Bytes(content.clone()), &WriteOptions::default()).await?;
+        latencies.push(begin.elapsed());
+        let begin = Instant::now();
+        super::load::read_whole(&client, "/felt").await?;
+        latencies.push(begin.elapsed());
+    }
+    Ok(latencies)
+}
+
+fn p99(latencies: &[Duration]) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    let at = sorted.len().saturating_sub(1) * 99 / 100;
+    sorted.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+}
+
 async fn one_outage(bench: &Bench, shape: Shape) -> Result<f64> {
-    bench.wait_settled().await?;
-    bench.client.mkdir("/resync", true, None).await?;
-    bench.wait_copied().await?;
-    kill(bench).await?;
-    write_all(bench, shape).await?;
+    begin_outage(bench, shape).await?;
     let begin = Instant::now();
     let supervisor = bench.supervisor.clone();
     blocking(move || supervisor.start_member(AWAY)).await?;
     bench.wait_settled().await?;
     let took = begin.elapsed().as_secs_f64() * 1e3;
-    let options = RemoveOptions { recursive: true, now: true, ..RemoveOptions::default() };
-    bench.client.remove("/resync", &options).await?;
+    clear(bench).await?;
     Ok(took)
+}
+
+async fn begin_outage(bench: &Bench, shape: Shape) -> Result<()> {
+    bench.wait_settled().await?;
+    bench.client.mkdir("/resync", true, None).await?;
+    bench.wait_copied().await?;
+    kill(bench).await?;
+    write_all(bench, shape).await
+}
+
+async fn clear(bench: &Bench) -> Result<()> {
+    let options = RemoveOptions { recursive: true, now: true, ..RemoveOptions::default() };
+    bench.client.remove("/resync", &options).await
 }
 
 async fn kill(bench: &Bench) -> Result<()> {
@@ -113,9 +177,9 @@ async fn write_all(bench: &Bench, shape: Shape) -> Result<()> {
     Ok(())
 }
 
-fn ended(task: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
+fn ended<T: Default>(task: Option<std::result::Result<Result<T>, tokio::task::JoinError>>) -> Result<T> {
     match task {
         Some(ended) => ended.map_err(Error::internal)?,
-        None => Ok(()),
+        None => Ok(T::default()),
     }
 }
