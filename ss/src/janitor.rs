@@ -83,13 +83,11 @@ pub(crate) async fn drop_unnamed(node: &Node, seen: &mut Unnamed, after: Duratio
     let fetched: Vec<SessionId> = store.fetched()?.into_iter().map(|held| held.session).collect();
     seen.retain(|session, _| fetched.contains(session));
     let cursor = store.cursors().pair;
+    let mut over = Vec::new();
     for session in fetched {
         let (since, mark) = *seen.entry(session).or_insert_with(|| (Instant::now(), None));
         match mark {
-            Some(mark) if mark <= cursor => {
-                tracing::info!(%session, "a copy that no version needs is dropped");
-                store.drop_fetched(session).await?;
-            }
+            Some(mark) if mark <= cursor => over.push(session),
             Some(_) => {}
             None if since.elapsed() >= after => {
                 let request = resolution::request(node, node.serving.incarnation(), &[]);
@@ -98,6 +96,16 @@ pub(crate) async fn drop_unnamed(node: &Node, seen: &mut Unnamed, after: Duratio
             }
             None => {}
         }
+    }
+    if over.is_empty() {
+        return Ok(());
+    }
+    // Its state says that no row has named it; before bytes go, the records are asked as well.
+    let (looking, sessions) = (store.clone(), over.clone());
+    let named = node.pool.run(move || looking.named(&sessions)).await?;
+    for session in over.into_iter().filter(|session| !named.contains(session)) {
+        tracing::info!(%session, "a copy that no version needs is dropped");
+        store.drop_fetched(session).await?;
     }
     Ok(())
 }

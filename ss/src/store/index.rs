@@ -353,6 +353,14 @@ impl Index {
         found.map(|v| Record::decode(v.value()).map_err(index_error)).transpose()
     }
 
+    /// All records that are set aside.
+    pub fn all_aside(&self) -> Result<Vec<Record>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(ASIDE).map_err(index_error)?;
+        let rows = table.iter().map_err(index_error)?;
+        rows.map(|row| Record::decode(row.map_err(index_error)?.1.value()).map_err(index_error)).collect()
+    }
+
     /// How many records are set aside.
     pub fn aside_count(&self) -> Result<u64> {
         let txn = self.db.begin_read().map_err(index_error)?;

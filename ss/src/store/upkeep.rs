@@ -1,6 +1,7 @@
 //! What is known no more: tombstones that were collected, records that the index does not list (R24), copies that no
 //! row named.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use types::Result;
@@ -115,6 +116,26 @@ impl Store {
     /// `Damaged`, `Io`.
     pub fn fetched(&self) -> Result<Vec<Held>> {
         self.pending(State::Fetched)
+    }
+
+    /// Those of `sessions` that a record names, here or aside. Reads all records: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn named(&self, sessions: &[SessionId]) -> Result<HashSet<SessionId>> {
+        let (mut named, mut after) = (HashSet::new(), 0);
+        let mut look = |record: &Record| {
+            let here = record.versions.iter().filter_map(|version| version.session_id().ok());
+            named.extend(here.filter(|session| sessions.contains(session)));
+        };
+        loop {
+            let page = self.shared.index.records_after(after, PAGE)?;
+            let Some(last) = page.keys().next_back() else { break };
+            after = *last;
+            page.values().for_each(&mut look);
+        }
+        self.shared.index.all_aside()?.iter().for_each(&mut look);
+        Ok(named)
     }
 
     /// Gives such a content up, unless it is in use or a row has named it meanwhile.

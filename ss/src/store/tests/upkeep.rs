@@ -94,6 +94,34 @@ fn a_record_that_changed_meanwhile_is_not_set_aside() {
     store.close();
 }
 
+#[test]
+fn a_version_that_was_repaired_stays_one_when_the_index_is_rebuilt_after_compaction() {
+    let place = Place::default();
+    let eager = || StoreConfig { segment_bytes: 128 << 10, compact_segments: 2, ..config() };
+    let store = place.open_with(eager()).unwrap();
+    run(async {
+        prepare(&store, session(1), &bytes(9000, 1)).await.unwrap();
+        store.apply(1, vec![row(20, 5, &[session(1)])]).await.unwrap();
+        // The repair stands in a later segment than what it repairs, which is given back then.
+        for n in 0..40 {
+            prepare(&store, session(100), &bytes(9000, n + 10)).await.unwrap();
+            store.drop_session(session(100)).await.unwrap();
+            if n == 25 {
+                store.keep_fetched(session(1), content(&store, &bytes(9000, 1)).unwrap()).await.unwrap();
+            }
+        }
+        tidy(&store).await.unwrap();
+        assert_eq!(state(&store, session(1)), Some(State::Kept));
+        assert_eq!(store.named(&[session(1), session(2)]).unwrap().len(), 1);
+    });
+    store.close();
+    assert!(place.disk.bytes("journal/0000000001.seg").is_none(), "it was compacted");
+    let store = place.restart().without_index().open_with(eager()).unwrap();
+    assert_eq!(state(&store, session(1)), Some(State::Kept));
+    assert_eq!(held_bytes(&store, session(1)), bytes(9000, 1));
+    store.close();
+}
+
 /// The name manager's side: inode → number, session of its one version; none: a tombstone.
 #[derive(Clone, Default)]
 struct Index {
