@@ -143,6 +143,10 @@ pub(crate) struct RowRecord {
     /// Up to where tombstones of the feed had been collected where the row was read (R24).
     #[prost(uint64, tag = "4")]
     pub collected: u64,
+    /// It was refused: its file may be one whose tombstone is forgotten. It says so on its own, because the record
+    /// that forgot may have left the journal when this one is replayed.
+    #[prost(bool, tag = "5")]
+    pub late: bool,
 }
 
 /// Head of Forgotten: tombstones of a feed with a number up to `upto` are gone.

@@ -77,6 +77,8 @@ pub(crate) struct Committing {
     clock: Option<Operation>,
     /// Records with rows in the batch that is not in the index yet: newest number, and its versions' sessions.
     versions: HashMap<u64, (u64, Vec<Vec<u8>>)>,
+    /// Feeds whose tombstones the batch forgets, and up to where.
+    forgotten: HashMap<u32, u64>,
     pub(super) compaction: Compaction,
     /// When somebody asked for something last.
     pub(super) asked: Instant,
@@ -93,15 +95,26 @@ impl Committing {
             free: None,
             clock: None,
             versions: HashMap::new(),
+            forgotten: HashMap::new(),
             compaction: Compaction::default(),
             asked: Instant::now(),
         }
     }
 
-    /// Notes in a row which versions it ends, so that it says so on its own when it is replayed.
+    /// Notes in a row which versions it ends, and whether it comes too late (R24), so that it says so on its own when
+    /// it is replayed.
     fn note_gone(&mut self, change: &mut Change) -> Result<(), LogError> {
-        let Change::Row(RowRecord { row: Some(row), gone, .. }) = change else { return Ok(()) };
+        if let Change::Forgotten(record) = change {
+            let upto = self.forgotten.entry(record.feed).or_default();
+            *upto = record.upto.max(*upto);
+        }
+        let Change::Row(RowRecord { row: Some(row), gone, feed, collected, late }) = change else {
+            return Ok(());
+        };
         let Some(Subject::Record(record)) = &row.subject else { return Ok(()) };
+        let before =
+            self.shared.index.forgotten(*feed).map_err(|error| LogError::Owner(error.to_string()))?;
+        let forgotten = self.forgotten.get(feed).copied().unwrap_or_default().max(before);
         let sessions = |r: &Record| r.versions.iter().map(|version| version.session.clone()).collect();
         let known = match self.versions.entry(record.id) {
             Entry::Occupied(known) => known.into_mut(),
@@ -116,7 +129,9 @@ impl Committing {
                 })
             }
         };
-        if known.0 < row.seq {
+        if row.seq <= forgotten && *collected < forgotten && (known.0 == 0 || known.0 >= row.seq) {
+            *late = true;
+        } else if known.0 < row.seq {
             let (_, before) = std::mem::replace(known, (row.seq, sessions(record)));
             gone.extend(before.into_iter().filter(|session| !known.1.contains(session)));
         }
@@ -216,6 +231,7 @@ impl Committing {
         }
         self.shared.show(batch, &effects);
         self.versions.clear();
+        self.forgotten.clear();
         Ok(effects)
     }
 

@@ -149,8 +149,8 @@ impl Committing {
                     out.changes.push(Change::Row(RowRecord {
                         feed,
                         row: Some(row),
-                        gone: Vec::new(),
                         collected,
+                        ..RowRecord::default()
                     }));
                 }
                 Ok(())

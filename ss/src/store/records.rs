@@ -69,7 +69,7 @@ fn apply_record(
     }
     if old.id == 0 {
         let forgotten = get_number(t, meta::forgotten(from.feed))?;
-        if seq <= forgotten && from.collected < forgotten {
+        if from.late || (seq <= forgotten && from.collected < forgotten) {
             return Ok(Outcome::Refused(was_forgotten()));
         }
         // What was set aside is known again; its contents are those of its record.

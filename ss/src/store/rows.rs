@@ -46,8 +46,8 @@ impl Store {
         for (place, row) in rows.into_iter().enumerate() {
             // What is known already costs no record. It is looked at again where it counts, in order.
             if self.is_news(&row)? {
-                let gone = Vec::new();
-                changes.push(Change::Row(RowRecord { feed, row: Some(row), gone, collected }));
+                let record = RowRecord { feed, row: Some(row), collected, ..RowRecord::default() };
+                changes.push(Change::Row(record));
                 places.push(place);
             }
         }

@@ -46,6 +46,7 @@ fn rows_and_the_small_contents_they_name_are_durable_together() {
     let applied = run(store.apply_page(
         1,
         vec![row(20, 5, &[session(1)]), row(21, 6, &[session(2)])],
+        u64::MAX,
         vec![small(1), small(2)],
     ));
     assert!(applied.unwrap().iter().all(|applied| applied.newer));
