@@ -66,7 +66,12 @@ impl Partner {
 
     /// Whether there is a connection now.
     pub fn is_there(&self) -> bool {
-        self.link.current().is_some()
+        self.current().is_some()
+    }
+
+    /// The connection, unless the members shall not talk to each other (any more).
+    fn current(&self) -> Option<Connection> {
+        self.link.current().filter(|_| self.serving.relay() != RelayMode::Always)
     }
 
     /// Whether there is a connection by then.
@@ -81,7 +86,7 @@ impl Partner {
         body: Bytes,
         patience: Duration,
     ) -> Result<(M::Reply, Bytes)> {
-        let connection = self.link.current().ok_or_else(|| self.away())?;
+        let connection = self.current().ok_or_else(|| self.away())?;
         wire::call::<M>(&connection, request, body, patience).await
     }
 

@@ -70,6 +70,8 @@ impl Serving {
             state.pair = server.pair;
             state.heartbeat = Duration::from_millis(told.heartbeat_ms.max(10));
             state.clock = Some((boottime(), told.now_ms));
+            // Before the partner's address is known: it may be one not to dial.
+            state.relay = told.relay();
         }
         self.placed(told.placement.clone());
         self.nudge.notify_one();

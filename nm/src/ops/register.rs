@@ -52,6 +52,7 @@ pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered>
         lease_ms: pace.lease().as_millis() as u64,
         now_ms: manager.proposer.time(),
         placement,
+        relay: manager.settings.relay().into(),
     })
 }
 

@@ -82,6 +82,9 @@ pub struct Registered {
     /// The pair as it stands.
     #[prost(message, optional, tag = "8")]
     pub placement: Option<Placement>,
+    /// When the partner's contents come through the name manager; grants tell it again.
+    #[prost(enumeration = "RelayMode", tag = "9")]
+    pub relay: i32,
 }
 
 /// Request of [`Heartbeat`].
