@@ -321,7 +321,7 @@ async fn apply(
         .filter_map(|version| version.session_id().ok())
         .collect();
     let outcome = match node.store() {
-        Ok(store) => store.apply_page(feed, rows, collected, contents).await.map(drop),
+        Ok(store) => store.apply_brought(feed, rows, collected, contents).await.map(drop),
         Err(error) => Err(error),
     };
     if outcome.is_ok() {

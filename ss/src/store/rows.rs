@@ -15,18 +15,26 @@ impl Store {
     /// # Errors
     /// Those of [`apply_page`](Self::apply_page).
     pub async fn apply(&self, feed: u32, rows: Vec<Row>) -> Result<Vec<Applied>> {
-        self.apply_page(feed, rows, u64::MAX, Vec::new()).await
+        self.apply_page(feed, rows, u64::MAX).await
     }
 
     /// Applies rows of a feed and answers when they are durable, one answer for each. A row that is not newer
     /// than what is here does nothing. Prepared contents that a row names become versions. `collected`: up to where
-    /// tombstones of the feed had been collected where the rows were read (R24). `contents`, small ones, were copied
-    /// from the partner for these rows and are kept as by [`keep_fetched`](Self::keep_fetched): one sync for all.
+    /// tombstones of the feed had been collected where the rows were read (R24).
     ///
     /// # Errors
     /// `Changed`: a row was read before tombstones were collected that are forgotten here; it is to be read again.
     /// `DiskFull`: some may be applied, none is acknowledged. `Io`, outcome unknown: out of service.
-    pub async fn apply_page(
+    pub async fn apply_page(&self, feed: u32, rows: Vec<Row>, collected: u64) -> Result<Vec<Applied>> {
+        self.apply_brought(feed, rows, collected, Vec::new()).await
+    }
+
+    /// As [`apply_page`](Self::apply_page), with small contents that were copied from the partner for these rows: they
+    /// are kept as by [`keep_fetched`](Self::keep_fetched), and one sync is for all.
+    ///
+    /// # Errors
+    /// Those of [`apply_page`](Self::apply_page).
+    pub async fn apply_brought(
         &self,
         feed: u32,
         rows: Vec<Row>,

@@ -43,7 +43,7 @@ fn rows_and_the_small_contents_they_name_are_durable_together() {
     let place = Place::default();
     let store = place.open().unwrap();
     let small = |n: u8| (session(n), content(&store, &bytes(100 * usize::from(n), n.into())).unwrap());
-    let applied = run(store.apply_page(
+    let applied = run(store.apply_brought(
         1,
         vec![row(20, 5, &[session(1)]), row(21, 6, &[session(2)])],
         u64::MAX,

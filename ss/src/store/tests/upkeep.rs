@@ -8,6 +8,7 @@ use types::record::Row;
 use super::super::*;
 use super::collect::{removed, tidy};
 use super::support::*;
+use types::record::Row;
 
 /// All that the name manager has of feed 1: `ids`, with the feed's end `end`.
 fn listed(ids: &[u64], end: u64) -> Listed {
