@@ -22,6 +22,13 @@ pub(crate) async fn cluster(config: &Config, raft: &Raft<Machine>, proposer: &Pr
     if let Some(cluster) = known(raft)? {
         return same_pace(cluster, config.fast);
     }
+    if State::new(&raft.view()?).is_rebuilding()? {
+        return Err(Error::new(
+            Code::Damaged,
+            "the rebuild of this data directory has not come to its end",
+            "start it again with --rebuild",
+        ));
+    }
     let account = account(&config.admin_key())?;
     let command = Bootstrap {
         cluster_id: secret::random::<16>()?.to_vec(),
@@ -29,7 +36,8 @@ pub(crate) async fn cluster(config: &Config, raft: &Raft<Machine>, proposer: &Pr
         admin: account.name,
         key_id: account.key_id,
         key: account.key,
-        generation: u64::from_be_bytes(secret::random::<8>()?) | 1,
+        // Room above it for the generations of rebuilds, which only go up (R26).
+        generation: u64::from_be_bytes(secret::random::<8>()?) >> 1 | 1,
         fast: config.fast,
     };
     proposer.propose(Op::Bootstrap(command)).await?;
@@ -47,18 +55,19 @@ fn same_pace(cluster: Cluster, fast: bool) -> Result<Cluster> {
     Err(Error::new(Code::Usage, format_args!("this cluster was made {made} --fast"), next))
 }
 
-fn known(raft: &Raft<Machine>) -> Result<Option<Cluster>> {
+pub(crate) fn known(raft: &Raft<Machine>) -> Result<Option<Cluster>> {
     let view = raft.view()?;
     Ok(State::new(&view).cluster()?)
 }
 
-struct Account {
-    name: String,
-    key_id: String,
-    key: Vec<u8>,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) key_id: String,
+    pub(crate) key: Vec<u8>,
 }
 
-fn account(path: &Path) -> Result<Account> {
+/// What the key file says; written if there is none.
+pub(crate) fn account(path: &Path) -> Result<Account> {
     match std::fs::read_to_string(path) {
         Ok(text) => read(path, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

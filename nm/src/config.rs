@@ -87,6 +87,12 @@ pub struct Config {
     /// When the members of a pair get their contents through this name manager
     #[arg(long, value_enum, default_value_t, env = "PAIRFS_RELAY")]
     pub relay: Relay,
+    /// Make a new index from what the storage servers hold: the data of the name manager is lost or damaged
+    #[arg(long)]
+    pub rebuild: bool,
+    /// With --rebuild: one member of each pair is enough; what only the other holds cannot be compared
+    #[arg(long, requires = "rebuild")]
+    pub accept_one_member: bool,
     /// Its name
     #[arg(long, default_value = "nm", env = "PAIRFS_NAME")]
     pub name: String,
@@ -137,6 +143,8 @@ impl Config {
             log_file,
             log_file_kib,
             config,
+            rebuild,
+            accept_one_member,
             name,
         } = self;
         vec![
@@ -151,6 +159,8 @@ impl Config {
             ("log-file", format!("{log_file:?}")),
             ("log-file-kib", log_file_kib.to_string()),
             ("config", format!("{config:?}")),
+            ("rebuild", rebuild.to_string()),
+            ("accept-one-member", accept_one_member.to_string()),
             ("name", name.clone()),
         ]
     }

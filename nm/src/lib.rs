@@ -11,6 +11,7 @@
 //! | [`members`], [`feeders`] | connections to storage servers and the feeds over them |
 //! | [`grants`], [`placement`], [`pushes`] | who may serve, and who is told |
 //! | [`live`] | what this leader knows beside the log |
+//! | [`rebuild`] | makes the log anew from what the storage servers hold |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 #![allow(rustdoc::private_intra_doc_links)]
@@ -34,6 +35,7 @@ mod ops;
 mod placement;
 mod proposer;
 mod pushes;
+mod rebuild;
 mod reign;
 mod relay;
 mod run;

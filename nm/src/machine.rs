@@ -11,8 +11,9 @@ pub(crate) struct Machine;
 
 impl nm_raft::Machine for Machine {
     fn apply(&self, index: u64, payload: &[u8], store: &mut dyn StoreMut) -> Result<Applied, StoreError> {
-        let batch = Batch::decode(payload)
-            .map_err(|error| StoreError(format!("log entry {index} does not decode ({error})")))?;
+        let batch = Batch::decode(payload).map_err(|error| {
+            StoreError::damaged(format_args!("log entry {index} does not decode ({error})"))
+        })?;
         let answers = nm_core::apply::apply(store, index, &batch)?;
         Ok(Applied { reply: answers.encode_to_vec().into() })
     }

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::manager::{Manager, Parts, Settings, Tunable};
 use crate::proposer::Proposer;
 use crate::service::NameService;
-use crate::{bootstrap, collector, duties, janitor, watch};
+use crate::{bootstrap, collector, duties, janitor, rebuild, watch};
 use net::settings::{self, Reread};
 use net::{Server, folder, secret, telemetry};
 use nm_core::state::State;
@@ -35,7 +35,14 @@ pub async fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     let tunable = Arc::new(Tunable::new(&config));
     let reload = Reload { running: config.fixed(), reread, tunable: tunable.clone() };
     net::signals::exit_at_second_stop()?;
-    run_until(config, tunable, |_| (), signals.stop(&reload)).await
+    let data = config.data.clone();
+    let ended = run_until(config, tunable, |_| (), signals.stop(&reload)).await;
+    if let Err(error) = &ended
+        && error.code == Code::Damaged
+    {
+        rebuild::folder::mark_damaged(&data, error);
+    }
+    ended
 }
 
 /// [`run`] until `stop` is ready; tells where it listens once it serves.
@@ -51,14 +58,37 @@ pub(crate) async fn run_until(
     let listener = net::listen(&config.listen, config.insecure_plaintext).await?;
     let local = listener.local_addr();
     let addr = net::transport::advertised(local, config.advertise.as_deref())?;
-    let raft = start_raft(&config, &addr).await?;
+    tokio::pin!(stop);
+    let mut listener = listener;
+    if config.rebuild {
+        rebuild::folder::clear(&config, &addr).await?;
+    }
+    let raft = start_raft(&config, &addr).await.map_err(|error| refused(&error))?;
     let (feeds, roles) = (Feeds::default(), Arc::new(Notify::new()));
-    let log_time = {
-        let view = raft.view()?;
-        State::new(&view).log_time()?
+    let new_proposer = || -> Result<Proposer> {
+        let log_time = State::new(&raft.view()?).log_time()?;
+        Ok(Proposer::new(raft.clone(), log_time, feeds.clone(), roles.clone()))
     };
-    let proposer = Proposer::new(raft.clone(), log_time, feeds.clone(), roles.clone());
+    if config.rebuild {
+        let account = rebuild::folder::new_account(&config)?;
+        let (raft, proposer) = (raft.clone(), new_proposer()?);
+        let parts = rebuild::Parts {
+            addr: addr.clone(),
+            secret: secret.clone(),
+            account,
+            raft: raft.clone(),
+            proposer,
+        };
+        let rebuilt = rebuild::run(&config, parts, listener, &mut stop).await;
+        if !matches!(rebuilt, Ok(true)) {
+            raft.shutdown().await;
+            return rebuilt.map(drop);
+        }
+        listener = net::listen(&local.to_string(), config.insecure_plaintext).await?;
+    }
+    let proposer = new_proposer()?;
     let cluster = bootstrap::cluster(&config, &raft, &proposer).await?;
+    rebuild::folder::mark_sound(&config.data);
     let settings = Settings::new(&config, addr, tunable);
     let manager = Manager::new(Parts {
         settings,
@@ -99,17 +129,18 @@ pub(crate) async fn run_until(
     failure.map_or(Ok(()), |failure| Err(broken(&failure)))
 }
 
-async fn start_raft(config: &Config, addr: &str) -> Result<Raft<Machine>> {
-    let disk = log::RealDisk::new(config.data.clone())?;
+/// The Raft group of one in the data folder.
+pub(crate) async fn start_raft(config: &Config, addr: &str) -> std::result::Result<Raft<Machine>, RaftError> {
+    let disk = log::RealDisk::new(config.data.clone()).map_err(|error| RaftError::Io(error.to_string()))?;
     let mut raft = RaftConfig::new(NODE_ID, addr, &config.data);
     if let Some(entries) = config.checkpoint_entries {
         raft.dirty_entries = entries;
         raft.keep_entries = raft.keep_entries.min(entries);
     }
-    Raft::start(raft, Arc::new(disk), Arc::new(Machine)).await.map_err(|error| refused(&error))
+    Raft::start(raft, Arc::new(disk), Arc::new(Machine)).await
 }
 
-fn refused(error: &RaftError) -> Error {
+pub(crate) fn refused(error: &RaftError) -> Error {
     let code = match error {
         RaftError::Config(_) => Code::Usage,
         RaftError::Busy(_) => Code::AlreadyRunning,
@@ -122,7 +153,7 @@ fn refused(error: &RaftError) -> Error {
     Error { code, message: error.to_string(), effect: types::Effect::None }
 }
 
-fn broken(failure: &Failure) -> Error {
+pub(crate) fn broken(failure: &Failure) -> Error {
     if failure.exit_code == nm_raft::EXIT_DAMAGED {
         return Error { code: Code::Damaged, message: failure.message.clone(), effect: types::Effect::None };
     }

@@ -287,7 +287,7 @@ impl Bench {
     async fn prepare(&self, for_partner: bool, lazy: bool) -> u64 {
         let content = Some(self.store().small(content(), crc64(&content())).unwrap());
         let (target, asker) = (target(), Some(asker("ann")));
-        let prepare = Prepare { session: id(), target, asker, content, for_partner, lazy };
+        let prepare = Prepare { session: id(), target, asker, content, for_partner, lazy, seen: 0 };
         self.store().prepare(prepare).await.unwrap().0
     }
 
@@ -349,7 +349,8 @@ async fn a_commit_that_meets_the_end_of_a_passed_upload_is_repeated_and_loses_no
     assert_eq!(early.unwrap_err().code, Code::Busy);
     assert!(bench.node.sessions.get(id()).is_some());
     let (asker, content) = (Some(asker("ann")), Some(taken));
-    let prepare = Prepare { session: id(), target: target(), asker, content, for_partner: true, lazy: false };
+    let prepare =
+        Prepare { session: id(), target: target(), asker, content, for_partner: true, lazy: false, seen: 0 };
     bench.store().prepare(prepare).await.unwrap();
     upload.prepared_for_partner(1000);
     bench.commit("ann", Durability::Async, Source::Pieces).await.unwrap();

@@ -25,6 +25,12 @@ struct Contents {
     next_token: String,
     /// Hex; empty before the first registration.
     cluster_id: String,
+    /// Hex; the newest generation that was joined. It never goes back (R26).
+    #[serde(default)]
+    generation: String,
+    /// The last registration.
+    #[serde(default)]
+    incarnation: u64,
 }
 
 /// A data directory that is ours alone while this lives.
@@ -51,6 +57,8 @@ impl Identity {
                 token: String::new(),
                 next_token: String::new(),
                 cluster_id: String::new(),
+                generation: String::new(),
+                incarnation: 0,
             },
             Err(error) => return Err(failed(folder, &error)),
         };
@@ -87,8 +95,50 @@ impl Identity {
         ))
     }
 
-    /// The name manager has accepted the next token.
-    pub fn registered(&mut self, cluster_id: &[u8]) -> Result<()> {
+    /// The token that the name manager knows this disk by; empty for a new disk.
+    pub fn token(&self) -> Vec<u8> {
+        from_hex(&self.contents.token).unwrap_or_default()
+    }
+
+    /// The newest generation this disk has joined; 0 for none.
+    pub fn generation(&self) -> u64 {
+        from_hex(&self.contents.generation)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(0, u64::from_be_bytes)
+    }
+
+    /// The last registration of this disk; 0 for none.
+    pub fn incarnation(&self) -> u64 {
+        self.contents.incarnation
+    }
+
+    /// Refuses a name manager of another cluster, and one of an older generation: it was replaced by a rebuild (R26).
+    ///
+    /// # Errors
+    /// `WRONG_CLUSTER`; `UNAVAILABLE` for the older one, as the right one may come.
+    pub fn check(&self, cluster_id: &[u8], generation: u64) -> Result<()> {
+        if self.cluster_id().is_some_and(|known| known[..] != *cluster_id) {
+            return Err(Error::new(
+                Code::WrongCluster,
+                "the name manager belongs to another cluster than this data",
+                "check --nm and --data",
+            ));
+        }
+        if generation < self.generation() {
+            return Err(Error::new(
+                Code::Unavailable,
+                "the name manager is an old one: it was rebuilt since, and this server has joined the new one",
+                "stop it and start the rebuilt one",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name manager has accepted the next token. Durable when this returns: from now on no name manager of an
+    /// older generation is followed.
+    pub fn registered(&mut self, cluster_id: &[u8], generation: u64, incarnation: u64) -> Result<()> {
+        self.contents.generation = hex(&generation.max(self.generation()).to_be_bytes());
+        self.contents.incarnation = incarnation;
         let next = std::mem::take(&mut self.contents.next_token);
         if !next.is_empty() {
             self.contents.token = next;
@@ -195,13 +245,28 @@ mod tests {
         drop(identity);
         let mut identity = Identity::open(&data, "ss1").unwrap();
         assert_eq!(identity.tokens().unwrap(), (token, next.clone()));
-        identity.registered(&[7; 16]).unwrap();
+        identity.registered(&[7; 16], 5, 1).unwrap();
         drop(identity);
         let mut identity = Identity::open(&data, "ss1").unwrap();
         assert_eq!(identity.cluster_id(), Some([7; 16]));
         let (token, later) = identity.tokens().unwrap();
         assert_eq!(token, next);
         assert_ne!(later, next, "a token is used once");
+    }
+
+    #[test]
+    fn r26_a_disk_that_joined_a_generation_never_goes_back_to_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        let mut identity = Identity::open(&data, "ss1").unwrap();
+        identity.check(&[7; 16], 1).unwrap();
+        identity.registered(&[7; 16], u64::MAX, 9).unwrap();
+        drop(identity);
+        let identity = Identity::open(&data, "ss1").unwrap();
+        assert_eq!((identity.generation(), identity.incarnation()), (u64::MAX, 9));
+        identity.check(&[7; 16], u64::MAX).unwrap();
+        assert_eq!(identity.check(&[7; 16], u64::MAX - 1).unwrap_err().code, Code::Unavailable);
+        assert_eq!(identity.check(&[8; 16], u64::MAX).unwrap_err().code, Code::WrongCluster);
     }
 
     #[test]

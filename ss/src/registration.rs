@@ -18,6 +18,8 @@ use types::command::{Recovered, Register};
 use types::ids::SessionId;
 use types::message::Method;
 use types::message::member::{RegisterServer, Registered, ReportRecovered, Resolve};
+use types::message::rebuild::Stand;
+use types::rebuild::StandReport;
 use types::record::Server;
 use types::{Code, Error, Result};
 
@@ -25,6 +27,8 @@ use types::{Code, Error, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses between two tries: from, to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Between two words to a name manager that is being rebuilt.
+const STAND: Duration = Duration::from_millis(300);
 /// Folder of the store in the data directory.
 const STORE: &str = "store";
 
@@ -97,6 +101,9 @@ impl Registration {
 
     async fn once(&mut self) -> Result<u64, Trouble> {
         let registered = self.register().await?;
+        if registered.rebuilding {
+            return Err(self.stand().await?);
+        }
         let incarnation = self.node.serving.incarnation();
         let store = self.store().await.map_err(Trouble::Final)?;
         let known = self.report(&store, incarnation).await?;
@@ -126,15 +133,60 @@ impl Registration {
             replace_disk: self.replace_disk,
             elsewhere: false,
             import: self.import,
+            generation: self.identity.generation(),
         };
         let registered = self.ask::<RegisterServer>(&request).await?;
-        self.identity.registered(&registered.cluster_id).map_err(Trouble::Final)?;
+        if registered.rebuilding {
+            return Ok(registered);
+        }
+        self.judge(&registered).await?;
+        let incarnation = registered.server.as_ref().map_or(0, |server| server.incarnation);
+        self.identity
+            .registered(&registered.cluster_id, registered.generation, incarnation)
+            .map_err(Trouble::Final)?;
         // It has replaced the disk by now; a later loss is another matter.
         self.replace_disk = false;
         // The log remembers it.
         self.import = false;
         self.node.serving.registered(&registered).map_err(Trouble::Final)?;
         Ok(registered)
+    }
+
+    /// Whether this name manager may be followed. An old one that has come back may be stopped again: then the right one
+    /// answers.
+    async fn judge(&self, registered: &Registered) -> Result<(), Trouble> {
+        match self.identity.check(&registered.cluster_id, registered.generation) {
+            Ok(()) => Ok(()),
+            Err(error) if passes(&error) => {
+                tracing::error!(%error, "registration");
+                tokio::time::sleep(PAUSES.1).await;
+                Err(Trouble::RegisterAgain)
+            }
+            Err(error) => Err(Trouble::Final(error)),
+        }
+    }
+
+    /// Stands for a rebuild of the name manager (R26): leaves its reign, opens its store for the name manager to read,
+    /// and says who it is. Then it asks again whether it may register.
+    async fn stand(&self) -> Result<Trouble, Trouble> {
+        self.node.serving.stand();
+        let store = self.store().await.map_err(Trouble::Final)?;
+        let report = StandReport {
+            server: self.node.name().to_owned(),
+            addr: self.addr.clone(),
+            cluster_id: self.identity.cluster_id().map(Vec::from).unwrap_or_default(),
+            // A disk of a time when the identity did not say it knows it from its cursors.
+            generation: self.identity.generation().max(store.cursors().generation),
+            token: self.identity.token(),
+            incarnation: self.identity.incarnation(),
+            journal: store.journal_end(),
+            boot: net::clock::boot_id().map_err(Trouble::Final)?,
+            forgotten_control: store.forgotten(0),
+            forgotten_pair: store.forgotten(1),
+        };
+        self.ask::<Stand>(&report).await?;
+        tokio::time::sleep(STAND).await;
+        Ok(Trouble::RegisterAgain)
     }
 
     /// The store; opened with the first registration.

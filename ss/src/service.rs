@@ -10,7 +10,7 @@ use net::{BoxFuture, Incoming, Outgoing, Principal, Service, Session};
 use ss_core::pace::Kind;
 use std::future::{Future, ready};
 use std::sync::Arc;
-use types::message::{Method, member, partner, store};
+use types::message::{Method, member, partner, rebuild, store};
 use types::{Code, Error, Result};
 
 /// The server's side of every connection.
@@ -116,6 +116,18 @@ fn manager(node: &Arc<Node>, name: &str, incoming: Incoming) -> Result<Answer> {
             }))
         }
         member::LookAt::ID => run::<member::LookAt, _>(&incoming, ops::look_at::run),
+        rebuild::OfferRecords::ID => {
+            run::<rebuild::OfferRecords, _>(&incoming, |request| ops::offer::records(node, request))
+        }
+        rebuild::OfferControl::ID => {
+            run::<rebuild::OfferControl, _>(&incoming, |request| ops::offer::control(node, request))
+        }
+        rebuild::OfferWrites::ID => {
+            run::<rebuild::OfferWrites, _>(&incoming, |request| ops::offer::writes(node, request))
+        }
+        rebuild::KnowsWrites::ID => {
+            run::<rebuild::KnowsWrites, _>(&incoming, |request| ops::offer::knows(node, request))
+        }
         other => Err(unknown(other)),
     }
 }

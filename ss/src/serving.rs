@@ -28,6 +28,8 @@ pub struct Serving {
 struct State {
     lease: Lease,
     resolved: bool,
+    /// It stands for a rebuild of the name manager (R26).
+    standing: bool,
     key: Option<MacKey>,
     cluster_id: Option<[u8; 16]>,
     generation: u64,
@@ -64,6 +66,7 @@ impl Serving {
             let mut state = self.state();
             state.lease.registered(server.incarnation, Duration::from_millis(told.lease_ms));
             state.resolved = false;
+            state.standing = false;
             state.key = Some(key);
             state.cluster_id = Some(cluster_id);
             state.generation = told.generation;
@@ -76,6 +79,34 @@ impl Serving {
         self.placed(told.placement.clone());
         self.nudge.notify_one();
         Ok(())
+    }
+
+    /// Leaves the reign for a rebuild: no lease, no heartbeats, no rows, whatever is said to its last registration, until
+    /// it registers again (R26).
+    pub fn stand(&self) {
+        let over = {
+            let mut state = self.state();
+            let over = state.lease.incarnation();
+            state.lease.registered(0, Duration::ZERO);
+            (state.resolved, state.standing) = (false, true);
+            over
+        };
+        self.fenced(over);
+    }
+
+    /// Refuses unless this server stands for a rebuild: else what it holds may change while it is read.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE`.
+    pub fn check_standing(&self) -> Result<()> {
+        if self.state().standing {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Unavailable,
+            "this server does not stand for a rebuild",
+            "ask again when it does",
+        ))
     }
 
     /// It is known what became of all prepared sessions of before this registration (R10).
@@ -362,6 +393,25 @@ mod tests {
         assert_eq!(serving.admit(2, 1, cursors).unwrap_err().code, Code::WrongPair);
         serving.stop();
         assert_eq!(serving.admit(1, 1, cursors).unwrap_err().code, Code::NotActing);
+    }
+
+    #[test]
+    fn r26_a_server_that_stands_for_a_rebuild_takes_no_grant_of_the_name_manager_before() {
+        let serving = Serving::new("ss1", None);
+        assert!(serving.check_standing().is_err());
+        serving.registered(&told(3)).unwrap();
+        serving.resolved(3);
+        let (number, incarnation) = serving.sending().unwrap();
+        let grant = GrantMessage { number, incarnation, serve: true, epoch: 1, ..GrantMessage::default() };
+        serving.granted(grant.clone());
+        assert!(serving.admit(1, 1, Cursors::default()).is_ok());
+        serving.stand();
+        serving.granted(grant);
+        assert_eq!(serving.admit(1, 1, Cursors::default()).unwrap_err().code, Code::NotActing);
+        assert_eq!((serving.sending(), serving.incarnation()), (None, 0));
+        serving.check_standing().unwrap();
+        serving.registered(&told(4)).unwrap();
+        assert!(serving.check_standing().is_err());
     }
 
     #[test]

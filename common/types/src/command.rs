@@ -6,6 +6,7 @@
 use crate::error::{Code, Error, Result};
 use crate::ids::{ClientId, RequestKey, VersionNumber};
 use crate::message::store::Durability;
+use crate::rebuild::{Rebuild, TakeIn};
 use crate::record::{Event, Pair, Record, Server, Version};
 use prost::{Message, Oneof};
 
@@ -32,7 +33,7 @@ pub struct Command {
     /// Which.
     #[prost(
         oneof = "Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 23, 24, 25, 26, 27, 30"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30"
     )]
     pub op: Option<Op>,
 }
@@ -115,6 +116,12 @@ pub enum Op {
     /// How durable writes below a folder are, unless they say it themselves (R19).
     #[prost(message, tag = "27")]
     SetDurability(SetDurability),
+    /// A step of a rebuild (R26).
+    #[prost(message, tag = "21")]
+    Rebuild(Rebuild),
+    /// What a member holds is taken in (R26).
+    #[prost(message, tag = "22")]
+    TakeIn(TakeIn),
     /// What a replaced disk owed is lost.
     #[prost(message, tag = "30")]
     Lose(Lose),
@@ -234,6 +241,9 @@ pub struct Register {
     /// It brings a folder along to be taken in: refused unless it is new, or has such an import unfinished (R24).
     #[prost(bool, tag = "10")]
     pub import: bool,
+    /// The newest generation this disk has joined; a name manager of an older one was replaced by a rebuild (R26).
+    #[prost(uint64, tag = "11")]
+    pub generation: u64,
 }
 
 /// One entry of a folder that a new server brings along, on behalf of an administrator (R24).
@@ -774,6 +784,9 @@ pub struct Answer {
     /// It was answered from a stored result: nothing was executed again.
     #[prost(bool, tag = "8")]
     pub repeated: bool,
+    /// Of a command that does a slice at a time: there is more to do.
+    #[prost(bool, tag = "9")]
+    pub more: bool,
 }
 
 impl Answer {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod message;
 pub mod path;
 pub mod placement;
+pub mod rebuild;
 pub mod record;
 
 pub use error::{Code, Effect, Error, Result};

@@ -1,14 +1,18 @@
 //! How the state lies in its tables: keys, and the few messages that only the state knows.
 
 use prost::Message;
+use types::command::Bootstrap;
 use types::ids::{ClientId, InodeId};
 use types::path::lookup_name;
+use types::rebuild::StandReport;
 use types::record::{Record, User};
 
 /// The key of the cluster's fixed facts in `Meta`.
 pub const CLUSTER: &[u8] = b"cluster";
 /// The key of [`Counters`] in `Meta`.
 pub const COUNTERS: &[u8] = b"counters";
+/// The key of [`RebuildEntry`] in `Meta`, as long as a rebuild is under way.
+pub const REBUILD: &[u8] = b"rebuild";
 
 /// What a cluster is; never changes but by a rebuild.
 #[derive(Clone, PartialEq, Message)]
@@ -57,6 +61,53 @@ pub struct Counters {
     /// Unknown client ids issued up to here are refused (R13).
     #[prost(uint64, tag = "9")]
     pub client_floor: u64,
+    /// Added to log indexes in sequence numbers: after a rebuild the log begins anew, they do not (R26).
+    #[prost(uint64, tag = "10")]
+    pub index_base: u64,
+}
+
+/// A rebuild that is under way (R26).
+#[derive(Clone, PartialEq, Message)]
+pub struct RebuildEntry {
+    /// What the cluster will be.
+    #[prost(message, optional, tag = "1")]
+    pub cluster: Option<Bootstrap>,
+    /// The members that have reported.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<StandReport>,
+    /// Highest sequence number seen.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// Latest log time seen, ms since 1970.
+    #[prost(uint64, tag = "4")]
+    pub time_ms: u64,
+    /// Highest epoch seen in a version, by pair.
+    #[prost(btree_map = "uint32, uint64", tag = "5")]
+    pub epochs: std::collections::BTreeMap<u32, u64>,
+    /// Taking in is over: the numbers of the new life begin above all that was seen.
+    #[prost(bool, tag = "6")]
+    pub settling: bool,
+    /// First sequence number of the new life.
+    #[prost(uint64, tag = "7")]
+    pub first_seq: u64,
+    /// Inodes up to this one have taken their place.
+    #[prost(uint64, tag = "8")]
+    pub settled: u64,
+    /// All have.
+    #[prost(bool, tag = "9")]
+    pub is_settled: bool,
+    /// The folder for what has no place; 0: there was no need for one.
+    #[prost(uint64, tag = "10")]
+    pub found: u64,
+    /// Files and folders that were put there, or got another name.
+    #[prost(uint64, tag = "11")]
+    pub misplaced: u64,
+    /// Writes without a known outcome that became versions.
+    #[prost(uint64, tag = "12")]
+    pub writes: u64,
+    /// Files and folders, without tombstones.
+    #[prost(uint64, tag = "13")]
+    pub entries: u64,
 }
 
 /// A user with what only the name manager may know.
@@ -110,6 +161,14 @@ pub struct OwedEntry {
 pub fn collected(feed: u32) -> Vec<u8> {
     [b"collected-", &feed.to_be_bytes()[..]].concat()
 }
+
+/// Key in `Meta` of when a name was last given up, as long as a rebuild is under way.
+pub fn given_up(parent: u64, name: &str) -> Vec<u8> {
+    [GIVEN_UP, &parent.to_be_bytes(), lookup_name(name).as_bytes()].concat()
+}
+
+/// What the keys of [`given_up`] begin with.
+pub const GIVEN_UP: &[u8] = b"given-up-";
 
 /// Key of an inode.
 pub fn inode(id: u64) -> [u8; 8] {
@@ -194,6 +253,11 @@ impl RowSubject {
             _ => None,
         }
     }
+}
+
+/// Key in `Meta` of where a subject that does not remember it stands in the control feed.
+pub fn row_place(subject: &RowSubject) -> Vec<u8> {
+    [b"row-", &subject.encode()[..]].concat()
 }
 
 /// Key of a stored result.

@@ -31,13 +31,20 @@ pub struct State<'a> {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
-        Error::new(Code::Damaged, error, "look at the name manager's log and disk")
+        let (code, next) = match error {
+            StoreError::Damaged(_) => {
+                (Code::Damaged, "start it with --rebuild to restore its index from the storage servers")
+            }
+            StoreError::Format(_) => (Code::UnknownFormat, "start the version that wrote it"),
+            StoreError::Failed(_) => (Code::Io, "look at the name manager's log and disk"),
+        };
+        Error::new(code, error, next)
     }
 }
 
 /// Decodes what a table holds.
 pub(crate) fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, StoreError> {
-    M::decode(bytes).map_err(|error| StoreError(format!("an entry does not decode ({error})")))
+    M::decode(bytes).map_err(|error| StoreError::damaged(format_args!("an entry does not decode ({error})")))
 }
 
 impl<'a> State<'a> {
@@ -46,8 +53,13 @@ impl<'a> State<'a> {
         State { store }
     }
 
+    /// What is damaged the store hears of, too.
+    fn told<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| self.store.found_damaged(error))
+    }
+
     fn entry<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
-        self.store.get(table, key)?.map(|bytes| decode(&bytes)).transpose()
+        self.told(self.store.get(table, key)?.map(|bytes| decode(&bytes)).transpose())
     }
 
     fn all<M: Message + Default>(&self, table: Table) -> Result<Vec<M>, StoreError> {
@@ -76,19 +88,24 @@ impl<'a> State<'a> {
                 false
             }
         })?;
-        failed.map_or(Ok(found), Err)
+        self.told(failed.map_or(Ok(found), Err))
     }
 
     /// The cluster, once it is made.
     pub fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
         let Some(entry) = self.entry::<ClusterEntry>(Table::Meta, keys::CLUSTER)? else { return Ok(None) };
-        let master_key = MacKey::from_slice(&entry.master_key).map_err(|error| StoreError(error.message))?;
+        let master_key = MacKey::from_slice(&entry.master_key).map_err(StoreError::damaged)?;
         Ok(Some(Cluster {
             cluster_id: entry.cluster_id,
             master_key,
             generation: entry.generation,
             fast: entry.fast,
         }))
+    }
+
+    /// Whether a rebuild is under way that has not made its cluster yet (R26).
+    pub fn is_rebuilding(&self) -> Result<bool, StoreError> {
+        Ok(self.store.get(Table::Meta, keys::REBUILD)?.is_some())
     }
 
     /// All counters.
@@ -158,7 +175,8 @@ impl<'a> State<'a> {
         for folder in [false, true] {
             let key = keys::name(parent, &keys::sort_name(name, folder));
             if let Some(id) = self.store.get(Table::Names, &key)? {
-                let id = id.try_into().map_err(|_| StoreError("a name does not point to an inode".into()))?;
+                let id = id.try_into().map_err(|_| StoreError::damaged("a name does not point to an inode"));
+                let id = self.told(id)?;
                 return self.inode(u64::from_be_bytes(id));
             }
         }
@@ -234,7 +252,8 @@ impl<'a> State<'a> {
         let mut rows = Vec::with_capacity(found.len());
         let mut bytes = 0;
         for (seq, subject) in found {
-            let subject = subject.ok_or_else(|| StoreError("a row of the feed does not decode".into()))?;
+            let subject = subject.ok_or_else(|| StoreError::damaged("a row of the feed does not decode"));
+            let subject = self.told(subject)?;
             if let Some(row) = self.row(seq, &subject)? {
                 bytes += row.encoded_len();
                 if bytes > max_bytes && !rows.is_empty() {
@@ -430,7 +449,7 @@ impl<'a> State<'a> {
             count += 1;
             true
         })?;
-        failed.map_or(Ok(files), Err)
+        self.told(failed.map_or(Ok(files), Err))
     }
 
     /// Uploads that are open to a name, expired ones included.
@@ -447,7 +466,7 @@ impl<'a> State<'a> {
         while parent != 0 && parent != InodeId::TRASH.0 {
             // Deeper than any path can be: a loop, which a move refuses to make.
             if chain.len() > types::limits::PATH_MAX {
-                return Err(StoreError("the folders form a loop".into()));
+                return self.told(Err(StoreError::damaged("the folders form a loop")));
             }
             let Some(folder) = self.inode(parent)? else { break };
             parent = folder.parent;

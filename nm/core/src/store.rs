@@ -62,10 +62,26 @@ impl Table {
     ];
 }
 
-/// The store could not do it: the disk failed or its file is damaged. The state machine stops.
+/// The store could not do it. The state machine stops.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the name manager's state could not be read or written: {0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// What it holds makes no sense: only a rebuild helps (R34).
+    #[error("the name manager's state is damaged: {0}")]
+    Damaged(String),
+    /// What it is to read was made by a later version (R35).
+    #[error("{0}")]
+    Format(String),
+    /// The disk failed, or something in this process.
+    #[error("the name manager's state could not be read or written: {0}")]
+    Failed(String),
+}
+
+impl StoreError {
+    /// What it holds makes no sense.
+    pub fn damaged(what: impl std::fmt::Display) -> StoreError {
+        StoreError::Damaged(what.to_string())
+    }
+}
 
 /// Reading at one consistent moment.
 pub trait Store {
@@ -81,6 +97,9 @@ pub trait Store {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError>;
+
+    /// A reader has found that what is stored makes no sense: whoever keeps it may have to stop.
+    fn found_damaged(&self, _error: &StoreError) {}
 }
 
 /// Writing within one transaction; what was written is seen by the reads of the same transaction.

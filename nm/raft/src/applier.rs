@@ -246,7 +246,8 @@ impl<M: Machine> Applier<M> {
             None => {
                 // openraft would wait for ever for a worker that panicked.
                 let done = panic::catch_unwind(AssertUnwindSafe(|| work(self)));
-                let done = done.unwrap_or_else(|_| Err(StoreError("the state machine panicked".to_string())));
+                let done = done
+                    .unwrap_or_else(|_| Err(StoreError::Failed("the state machine panicked".to_string())));
                 done.inspect_err(|error| self.fail(error.clone()))
             }
         };

@@ -43,7 +43,8 @@ impl RaftError {
     /// The exit status of a process that stops for this reason.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RaftError::Damaged(_) => EXIT_DAMAGED,
+            // Another version reads it, but no later start of this one does.
+            RaftError::Damaged(_) | RaftError::Format(_) => EXIT_DAMAGED,
             RaftError::Failed(failure) => failure.exit_code,
             _ => EXIT_FAILED,
         }
@@ -52,7 +53,11 @@ impl RaftError {
 
 impl From<StoreError> for RaftError {
     fn from(error: StoreError) -> Self {
-        RaftError::Io(error.0)
+        match error {
+            StoreError::Damaged(what) => RaftError::Damaged(what),
+            StoreError::Format(what) => RaftError::Format(what),
+            StoreError::Failed(what) => RaftError::Io(what),
+        }
     }
 }
 
@@ -135,6 +140,13 @@ impl Failures {
             }
             first
         });
+    }
+
+    /// Reports `error` if it is damage; what may pass is for whoever asked.
+    pub(crate) fn report_damage(&self, error: &StoreError) {
+        if matches!(error, StoreError::Damaged(_)) {
+            self.report(&error.clone().into());
+        }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Option<Failure>> {

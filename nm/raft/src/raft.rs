@@ -185,9 +185,10 @@ impl<M: Machine> Raft<M> {
         }
     }
 
-    /// The state as applied by now. Let go of it soon: what it sees is kept on disk for it.
+    /// The state as applied by now. Let go of it soon: what it sees is kept on disk for it. Damage that is found by
+    /// reading it ends the group (see [`Raft::failed`]).
     pub fn view(&self) -> Result<View, StoreError> {
-        View::new(&self.inner.db)
+        View::watched(&self.inner.db, self.inner.failures.clone())
     }
 
     /// The index of the last entry applied; a view taken after a change shows it.

@@ -53,7 +53,7 @@ pub(crate) async fn start_with<M: Machine>(
         let failures = failures.clone();
         tokio::task::spawn_blocking(move || open(&config, disk, machine, failures, open_state))
             .await
-            .map_err(|error| RaftError::Io(format!("opening the data folder: {error}")))??
+            .map_err(unopened)??
     };
     let Opened { db, state, log } = opened;
 
@@ -93,6 +93,14 @@ pub(crate) async fn start_with<M: Machine>(
         return Err(explain(&inner.failures, error));
     }
     Ok(inner)
+}
+
+/// redb believes most of what it reads: damage can make it panic where it has not noticed.
+fn unopened(error: tokio::task::JoinError) -> RaftError {
+    match error.is_panic() {
+        true => RaftError::Damaged("reading it panicked".to_string()),
+        false => RaftError::Io(format!("opening the data folder: {error}")),
+    }
 }
 
 fn explain(failures: &Failures, error: impl ToString) -> RaftError {

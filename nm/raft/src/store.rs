@@ -1,8 +1,8 @@
 //! The state machine's tables in redb.
 
 use std::cell::OnceCell;
-use std::fmt::Display;
 use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -14,7 +14,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use crate::error::RaftError;
+use crate::error::{Failures, RaftError};
 
 const TABLES: usize = Table::ALL.len();
 
@@ -47,8 +47,22 @@ fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
     TableDefinition::new(NAMES[table as usize])
 }
 
-pub(crate) fn failed(error: impl Display) -> StoreError {
-    StoreError(error.to_string())
+/// What redb's word means for the state: damage, or a failure of the disk.
+pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
+    let error = error.into();
+    let what = error.to_string();
+    match error {
+        redb::Error::Corrupted(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. } => StoreError::Damaged(what),
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            StoreError::Damaged(what)
+        }
+        _ => StoreError::Failed(what),
+    }
 }
 
 /// Opens or makes `state.redb` in `dir`; nobody else may have it open.
@@ -83,6 +97,11 @@ fn prepare(opened: Result<Database, DatabaseError>, place: &str) -> Result<Datab
         )),
         DatabaseError::Storage(redb::StorageError::Corrupted(what)) => {
             RaftError::Damaged(format!("state.redb: {what}"))
+        }
+        DatabaseError::Storage(redb::StorageError::Io(error))
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            RaftError::Damaged(format!("state.redb: {error}"))
         }
         other => RaftError::Io(format!("state.redb: {other}")),
     })?;
@@ -125,11 +144,23 @@ pub struct View {
     txn: ReadTransaction,
     /// Boxed, so that a view is cheap to hand on.
     tables: [OnceLock<Box<ReadOnlyTable<Bytes, Bytes>>>; TABLES],
+    /// Whom damage is told that this view meets.
+    failures: Option<Failures>,
 }
 
 impl View {
     pub(crate) fn new(db: &Database) -> Result<Self, StoreError> {
-        Ok(View { txn: db.begin_read().map_err(failed)?, tables: Default::default() })
+        Ok(View { txn: db.begin_read().map_err(failed)?, tables: Default::default(), failures: None })
+    }
+
+    /// The same; damage that it meets ends the group.
+    pub(crate) fn watched(db: &Database, failures: Failures) -> Result<Self, StoreError> {
+        let view = Self::new(db).inspect_err(|error| failures.report_damage(error))?;
+        Ok(View { failures: Some(failures), ..view })
+    }
+
+    fn told<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| self.found_damaged(error))
     }
 
     /// `None` for a table that was never written.
@@ -159,7 +190,7 @@ impl std::fmt::Debug for View {
 
 impl Store for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.table(table)?.map_or(Ok(None), |table| get(table, key))
+        self.told(self.table(table).and_then(|table| table.map_or(Ok(None), |table| get(table, key))))
     }
 
     fn scan(
@@ -169,7 +200,15 @@ impl Store for View {
         to: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        self.table(table)?.map_or(Ok(()), |table| scan(table, from, to, visit))
+        self.told(
+            self.table(table).and_then(|table| table.map_or(Ok(()), |table| scan(table, from, to, visit))),
+        )
+    }
+
+    fn found_damaged(&self, error: &StoreError) {
+        if let Some(failures) = &self.failures {
+            failures.report_damage(error);
+        }
     }
 }
 
@@ -197,7 +236,7 @@ impl<'t> Transaction<'t> {
         self.table(table)?;
         self.tables[table as usize]
             .get_mut()
-            .ok_or_else(|| StoreError(format!("table {} is not open", NAMES[table as usize])))
+            .ok_or_else(|| StoreError::Failed(format!("table {} is not open", NAMES[table as usize])))
     }
 
     /// Removes all that stands in every table.

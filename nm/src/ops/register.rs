@@ -7,7 +7,7 @@ use nm_core::state::State;
 use types::command::{Op, Register};
 use types::message::member::Registered;
 use types::record::Server;
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
 pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered> {
     call.require_server(&request.server)?;
@@ -16,6 +16,17 @@ pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered>
     request.ip = call.session.peer.addr.ip().to_canonical().to_string();
     if request.boot.is_empty() {
         request.boot.clone_from(&call.session.peer.host_boot);
+    }
+    if request.generation > manager.cluster.generation {
+        tracing::error!(
+            server = request.server,
+            "this name manager is an old one: the cluster was rebuilt since"
+        );
+        return Err(Error::new(
+            Code::Unavailable,
+            "this name manager is an old one: the cluster was rebuilt since",
+            "stop it, and start the rebuilt one",
+        ));
     }
     let before = {
         let view = manager.view()?;
@@ -44,6 +55,7 @@ pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered>
     manager.signals.wake(server.pair);
     let pace = manager.settings.pace;
     Ok(Registered {
+        rebuilding: false,
         key: manager.cluster.master_key.for_server(&server.name).0.to_vec(),
         server: Some(server),
         cluster_id: manager.cluster.cluster_id.clone(),

@@ -44,6 +44,8 @@ fn config(folder: &Path, failback: Failback) -> Config {
         config: None,
         relay: crate::config::Relay::default(),
         fast_failover: Switch::On,
+        rebuild: false,
+        accept_one_member: false,
         name: "nm".into(),
     }
 }

@@ -308,6 +308,7 @@ impl Commit {
             content,
             for_partner: false,
             lazy: false,
+            seen: self.node.store()?.newest_row(),
         };
         self.node.store()?.prepare(prepare).await.map(drop)
     }
@@ -371,7 +372,9 @@ impl Commit {
     }
 
     fn passed(&self, manifest: &Manifest) -> PassedSession {
+        let seen = self.node.disk.get().map_or(0, |store| store.newest_row());
         PassedSession {
+            seen,
             session: self.upload.id.0.to_vec(),
             target: Some(self.target.clone()),
             manifest: Some(manifest.clone()),

@@ -12,6 +12,7 @@ pub mod get_many;
 pub mod inventory;
 pub mod let_go;
 pub mod look_at;
+pub mod offer;
 pub mod open_session;
 pub mod pass_abort;
 pub mod pass_piece;

@@ -65,6 +65,7 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
         content,
         for_partner: true,
         lazy: !durable,
+        seen: passed.seen,
     };
     let came = prepare.content.is_some();
     if let Err(error) = store.prepare(prepare).await {

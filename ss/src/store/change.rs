@@ -117,6 +117,9 @@ pub(crate) struct ContentRecord {
     /// How it stands; only in Moved, and in Fetched where it takes the place of a kept version's content. The numbers of [`State`](super::entry::State).
     #[prost(uint32, tag = "8")]
     pub state: u32,
+    /// Number of the newest row that the acting member knew when it was prepared (R26).
+    #[prost(uint64, tag = "9")]
+    pub seen: u64,
 }
 
 /// Head of Unprepared and Dropped.

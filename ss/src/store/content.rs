@@ -137,6 +137,8 @@ pub struct Origin {
     pub asker: Option<Asker>,
     /// It was prepared for the partner, not as the acting member.
     pub for_partner: bool,
+    /// Number of the newest row that the acting member knew when it was prepared (R26).
+    pub seen: u64,
 }
 
 /// A content that the store holds. Cheap to clone.
@@ -160,7 +162,8 @@ impl Held {
         if manifest.chunks.is_empty() {
             manifest.inline = tail;
         }
-        let origin = Origin { target: record.target, asker: record.asker, for_partner: record.for_partner };
+        let ContentRecord { target, asker, for_partner, seen, .. } = record;
+        let origin = Origin { target, asker, for_partner, seen };
         Ok(Held { session, state, manifest: Arc::new(manifest), origin: Arc::new(origin) })
     }
 

@@ -367,6 +367,24 @@ impl Index {
         txn.open_table(ASIDE).map_err(index_error)?.len().map_err(index_error)
     }
 
+    /// Users with names behind `name` and the rows that told of them, in order.
+    pub fn users_after(&self, name: &str, limit: usize) -> Result<Vec<(u64, User)>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(USERS).map_err(index_error)?;
+        let rows = table.range::<&str>((Excluded(name), Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| numbered(row.map_err(index_error)?.1.value())).collect()
+    }
+
+    /// Pairs with numbers above `id` and the rows that told of them, in order.
+    pub fn pairs_after(&self, id: u32, limit: usize) -> Result<Vec<(u64, Pair)>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(PAIRS).map_err(index_error)?;
+        let rows = table.range::<u32>((Excluded(id), Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| numbered(row.map_err(index_error)?.1.value())).collect()
+    }
+
     /// A user and the number of the row that told of it.
     pub fn user(&self, name: &str) -> Result<Option<(u64, User)>> {
         let txn = self.db.begin_read().map_err(index_error)?;

@@ -15,6 +15,7 @@ mod config;
 mod content;
 mod entry;
 mod index;
+mod offer;
 mod open;
 mod pins;
 mod read;
@@ -80,6 +81,8 @@ pub struct Prepare {
     pub for_partner: bool,
     /// Answer when it is only buffered: it becomes durable with the next sync.
     pub lazy: bool,
+    /// Number of the newest row that the acting member knows ([`Store::newest_row`]; R26).
+    pub seen: u64,
 }
 
 /// What became of one row.
@@ -169,6 +172,7 @@ impl Store {
             target: Some(prepare.target),
             asker: prepare.asker,
             for_partner: prepare.for_partner,
+            seen: prepare.seen,
             ..ContentRecord::default()
         };
         let (changes, reserved) = self.content_changes(record, prepare.content, false).await?;
@@ -284,6 +288,11 @@ impl Store {
         }
         let change = Change::FeedReset(AdvanceRecord { generation, ..AdvanceRecord::default() });
         self.change(vec![change], None, true).await.and_then(done).map(|_| ())
+    }
+
+    /// Number of the newest row that is known here, be it here or decided only.
+    pub fn newest_row(&self) -> u64 {
+        self.shared.newest_row.load(Ordering::Acquire)
     }
 
     /// How far the feeds are applied, durably.

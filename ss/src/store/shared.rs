@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     forgotten: [AtomicU64; 2],
     /// Up to where there is no tombstone to forget, in the same order.
     looked: [AtomicU64; 2],
+    /// Number of the newest row that is known here; after a start the cursors'.
+    pub newest_row: AtomicU64,
     /// Held for reading from the look into the index until the bytes are read; for writing before room is
     /// given back.
     pub reading: RwLock<()>,
@@ -74,6 +76,7 @@ impl Shared {
             journal_bytes: AtomicU64::new(0),
             forgotten,
             looked: Default::default(),
+            newest_row: AtomicU64::new(cursors.control.max(cursors.pair)),
             reading: RwLock::new(()),
             pins: Arc::default(),
             records: Cache::new(bytes / 4),
@@ -203,6 +206,7 @@ impl Shared {
             None => record.seq > self.forgotten(record.pair).load(Ordering::Acquire),
         };
         if news {
+            self.newest_row.fetch_max(record.seq, Ordering::AcqRel);
             overlay.insert(record.id, Arc::new(record));
         }
         Ok(())
@@ -236,6 +240,7 @@ impl Shared {
         for at in &effects.rows {
             let empty = Change::Unprepared(Default::default());
             let Change::Row(row) = std::mem::replace(&mut batch[*at].change, empty) else { continue };
+            self.newest_row.fetch_max(row.row.as_ref().map_or(0, |row| row.seq), Ordering::AcqRel);
             match row.row.and_then(|row| row.subject) {
                 Some(Subject::Record(record)) => {
                     let record = Arc::new(record);

@@ -344,6 +344,9 @@ pub struct StatusReply {
     /// The cluster, 16 bytes.
     #[prost(bytes = "vec", tag = "5")]
     pub cluster_id: Vec<u8>,
+    /// The name manager is being rebuilt and serves nobody: for whom it waits, or what it does. Else empty.
+    #[prost(string, tag = "6")]
+    pub rebuilding: String,
 }
 
 /// Request of [`Events`].

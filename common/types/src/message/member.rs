@@ -85,6 +85,9 @@ pub struct Registered {
     /// When the partner's contents come through the name manager; grants tell it again.
     #[prost(enumeration = "RelayMode", tag = "9")]
     pub relay: i32,
+    /// Nothing of it holds: the name manager is being rebuilt, and the server is asked to stand for that (R26).
+    #[prost(bool, tag = "10")]
+    pub rebuilding: bool,
 }
 
 /// Request of [`Heartbeat`].

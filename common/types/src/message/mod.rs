@@ -1,12 +1,13 @@
 //! The messages of every wire, and which answer belongs to which request.
 //!
-//! One module for each direction: [`manager`] (client → nm), [`member`] (ss → nm and nm → ss),
-//! [`store`] (client → ss) and [`partner`] (ss → ss). A message's head is one of these; bulk bytes
+//! One module for each direction: [`manager`] (client → nm), [`member`] (ss → nm and nm → ss; [`rebuild`] for a name
+//! manager that is made anew), [`store`] (client → ss) and [`partner`] (ss → ss). A message's head is one of these; bulk bytes
 //! travel beside it as the frame's body, never inside.
 
 pub mod manager;
 pub mod member;
 pub mod partner;
+pub mod rebuild;
 pub mod store;
 
 use prost::Message;

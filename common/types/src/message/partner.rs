@@ -81,6 +81,9 @@ pub struct PassedSession {
     /// SHA-256 of the chunks that were not told with the pieces, one behind the other.
     #[prost(bytes = "bytes", tag = "7")]
     pub digests: Bytes,
+    /// [`crate::ids::Seq`] of the newest row that the acting member knew when it was prepared (R26).
+    #[prost(uint64, tag = "8")]
+    pub seen: u64,
 }
 
 /// Request of [`PassPrepare`].

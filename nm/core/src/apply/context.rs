@@ -38,6 +38,10 @@ pub(super) fn refuse<T>(code: Code, what: impl std::fmt::Display, next: &str) ->
     Err(Stop::Refused(Error::new(code, what, next)))
 }
 
+/// Log entries that are left out behind the newest one that a rebuild has seen: what a member knows that was not
+/// there is older than whatever comes (R26).
+const SEQ_GAP: u64 = 1 << 32;
+
 /// The state while one log entry is applied.
 ///
 /// Pairs, servers and counters are changed by nearly every command of a batch: they are kept here and
@@ -62,6 +66,7 @@ impl<'a> Context<'a> {
         let mut counters = State::new(store).counters()?;
         // Log time never goes back, whatever the leader's clock does (R13).
         counters.log_time = counters.log_time.max(time_ms);
+        let index = index + counters.index_base;
         Ok(Context {
             store,
             counters,
@@ -188,6 +193,15 @@ impl<'a> Context<'a> {
         Ok(server)
     }
 
+    /// From now on sequence numbers are above `seq`, with room for what nobody has told of; gives the next one.
+    pub(super) fn raise_seq(&mut self, seq: u64) -> u64 {
+        let base = Seq(seq).index() + SEQ_GAP;
+        let own = self.index - self.counters.index_base;
+        self.counters.index_base = base;
+        self.index = own + base;
+        self.seq()
+    }
+
     pub(super) fn new_inode(&mut self) -> u64 {
         self.counters.last_inode = self.counters.last_inode.max(InodeId::FIRST.0 - 1) + 1;
         self.counters.last_inode
@@ -207,7 +221,7 @@ impl<'a> Context<'a> {
     fn touch(&mut self, feed: u32, before: u64, subject: &RowSubject) -> Result<u64, Stop> {
         let seq = self.seq();
         let Some(next) = self.place.checked_add(1) else {
-            return Err(StoreError("a batch makes more than 65,535 rows".into()).into());
+            return Err(StoreError::Failed("a batch makes more than 65,535 rows".into()).into());
         };
         self.place = next;
         if before != 0 {
@@ -241,7 +255,7 @@ impl<'a> Context<'a> {
 
     /// Puts a subject that does not remember its own place into the control feed.
     fn announce(&mut self, subject: &RowSubject) -> Result<(), Stop> {
-        let place = [b"row-", &subject.encode()[..]].concat();
+        let place = keys::row_place(subject);
         let before = self.store.get(Table::Meta, &place)?;
         let before = before.and_then(|seq| seq.try_into().ok()).map_or(0, u64::from_be_bytes);
         let seq = self.touch(0, before, subject)?;

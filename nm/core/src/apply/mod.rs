@@ -12,6 +12,7 @@ mod entries;
 mod idempotency;
 mod import;
 mod purge;
+mod rebuild;
 mod reign;
 mod server;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use types::{Code, Error};
 /// must stop, because going on would make replicas differ.
 pub fn apply(store: &mut dyn StoreMut, index: u64, batch: &Batch) -> Result<Answers, StoreError> {
     if batch.format != BATCH_FORMAT {
-        return Err(StoreError(format!(
+        return Err(StoreError::Format(format!(
             "log entry {index} has format {}, this program reads {BATCH_FORMAT}: start the version that wrote it",
             batch.format
         )));
@@ -75,6 +76,8 @@ fn run(context: &mut Context<'_>, op: Option<&Op>) -> Result<Answer, Stop> {
         Some(Op::Owe(command)) => adopt::owe(context, command),
         Some(Op::Adopt(command)) => adopt::adopt(context, command),
         Some(Op::Purge(command)) => purge::purge(context, command),
+        Some(Op::Rebuild(command)) => rebuild::step(context, command),
+        Some(Op::TakeIn(command)) => rebuild::take_in(context, command),
         Some(Op::Lose(command)) => adopt::lose(context, command),
         Some(Op::Collect(command)) => collect::collect(context, command),
         Some(Op::Compared(command)) => collect::compared(context, command),

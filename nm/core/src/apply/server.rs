@@ -26,7 +26,9 @@ fn judge_disk(server: &Server, command: &Register) -> Disk {
     if command.token == server.previous_token && command.next_token == server.token {
         return Disk::Replayed;
     }
-    if !command.token.is_empty() && command.token == server.token {
+    // A member that was away at a rebuild is known by name only: the first disk with a past is its own (R26).
+    let unheard = server.token.is_empty();
+    if !command.token.is_empty() && (command.token == server.token || unheard) {
         return Disk::Known;
     }
     Disk::Unknown

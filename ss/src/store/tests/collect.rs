@@ -92,7 +92,15 @@ fn what_is_read_or_copied_stays_until_that_has_ended() {
 }
 
 fn again(session: SessionId) -> Prepare {
-    Prepare { session, target: target(), asker: None, content: None, for_partner: false, lazy: false }
+    Prepare {
+        session,
+        target: target(),
+        asker: None,
+        content: None,
+        for_partner: false,
+        lazy: false,
+        seen: 0,
+    }
 }
 
 #[test]

@@ -342,7 +342,7 @@ fn a_copy_that_cites_chunks_outlives_the_content_that_brought_them() {
             let content = Content::cited(&store.lookup(session(1)).unwrap().unwrap().manifest);
             let (session, target, content) = (session(2), target(), Some(content));
             let prepare_it =
-                Prepare { session, target, asker: None, content, for_partner: false, lazy: false };
+                Prepare { session, target, asker: None, content, for_partner: false, lazy: false, seen: 0 };
             store.prepare(prepare_it).await.unwrap();
             store.apply(1, vec![row(21, 2, &[session]), removed(20, 3)]).await.unwrap();
             for n in 3..=60 {

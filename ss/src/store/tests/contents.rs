@@ -22,7 +22,8 @@ fn contents_of_every_size_come_back_as_they_were_sent() {
             assert_eq!(content.manifest().crc64, crc64(&data));
             let (target, session) = (target(), session(n as u8));
             let content = Some(content);
-            let prepare = Prepare { session, target, asker: None, content, for_partner: true, lazy: false };
+            let prepare =
+                Prepare { session, target, asker: None, content, for_partner: true, lazy: false, seen: 0 };
             store.prepare(prepare).await.unwrap();
             assert_eq!(held_bytes(&store, session), data);
         }
@@ -102,8 +103,16 @@ fn an_upload_refuses_gaps_and_wrong_bytes_and_takes_a_piece_twice() {
     let content = writer.finish(data.len() as u64, Some(crc64(&data)), None).unwrap();
     let session = session(1);
     let (target, content) = (target(), Some(content));
-    run(store.prepare(Prepare { session, target, asker: None, content, for_partner: false, lazy: false }))
-        .unwrap();
+    run(store.prepare(Prepare {
+        session,
+        target,
+        asker: None,
+        content,
+        for_partner: false,
+        lazy: false,
+        seen: 0,
+    }))
+    .unwrap();
     assert_eq!(held_bytes(&store, session), data);
     store.close();
 }
@@ -391,7 +400,7 @@ fn a_manifest_too_long_for_one_record_of_places_survives() {
     content.places.extend(std::iter::repeat_n(change::ChunkPlace { file: 0, ..place_of }, 2500));
     let (target, content) = (target(), Some(content));
     let session = session(1);
-    let prepare = Prepare { session, target, asker: None, content, for_partner: false, lazy: false };
+    let prepare = Prepare { session, target, asker: None, content, for_partner: false, lazy: false, seen: 0 };
     run(store.prepare(prepare)).unwrap();
     assert_eq!(held_bytes(&store, session), bytes(CHUNK, 1));
     store.close();

@@ -175,7 +175,9 @@ pub fn target() -> Target {
 pub async fn prepare_as(store: &Store, session: SessionId, bytes: &Bytes, lazy: bool) -> Result<Position> {
     let content = Some(content(store, bytes)?);
     let asker = Some(Asker { user: "ann".into(), number: 7, ..Asker::default() });
-    store.prepare(Prepare { session, target: target(), asker, content, for_partner: false, lazy }).await
+    store
+        .prepare(Prepare { session, target: target(), asker, content, for_partner: false, lazy, seen: 0 })
+        .await
 }
 
 pub async fn prepare(store: &Store, session: SessionId, bytes: &Bytes) -> Result<Position> {
@@ -185,7 +187,9 @@ pub async fn prepare(store: &Store, session: SessionId, bytes: &Bytes) -> Result
 /// Prepares what is held.
 pub async fn prepare_again(store: &Store, session: SessionId) -> Result<Position> {
     let (target, asker) = (target(), None);
-    store.prepare(Prepare { session, target, asker, content: None, for_partner: false, lazy: false }).await
+    store
+        .prepare(Prepare { session, target, asker, content: None, for_partner: false, lazy: false, seen: 0 })
+        .await
 }
 
 /// A row of a file with these versions.

@@ -4,6 +4,7 @@ mod collect;
 mod disks;
 mod import;
 mod owed;
+mod rebuild;
 mod reigns;
 mod tree;
 mod writes;

@@ -1,0 +1,66 @@
+//! What a store holds for a name manager that is made anew (R26), page by page.
+
+use std::sync::atomic::Ordering;
+use types::Result;
+use types::ids::SessionId;
+use types::record::{Row, Subject};
+
+use super::{Held, JournalPosition, State, Store};
+
+impl Store {
+    /// Up to where tombstones are forgotten: of the control feed (0) or the pair's (any other).
+    pub fn forgotten(&self, feed: u32) -> u64 {
+        self.shared.forgotten(feed).load(Ordering::Acquire)
+    }
+
+    /// Pairs with numbers above `after_pair`, then users with names behind `after_user`, at most `limit` of each, as rows.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn control_after(&self, after_pair: u32, after_user: &str, limit: usize) -> Result<Vec<Row>> {
+        let index = &self.shared.index;
+        let row = |seq, subject| Row { seq, subject: Some(subject) };
+        let pairs = index.pairs_after(after_pair, limit)?.into_iter();
+        let users = index.users_after(after_user, limit)?.into_iter();
+        let pairs = pairs.map(|(seq, pair)| row(seq, Subject::Pair(pair)));
+        Ok(pairs.chain(users.map(|(seq, user)| row(seq, Subject::User(user)))).collect())
+    }
+
+    /// Prepared contents whose records stand behind a position of the journal, in its order, at most `limit`, each with
+    /// its position.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn prepared_after(
+        &self,
+        after: JournalPosition,
+        limit: usize,
+    ) -> Result<Vec<(JournalPosition, Held)>> {
+        let mut waiting = Vec::new();
+        for session in self.shared.index.pending()? {
+            let entry = self.shared.index.content(session)?;
+            waiting.extend(
+                entry
+                    .filter(|entry| entry.state == State::Prepared && entry.position > after)
+                    .map(|entry| (entry.position, session)),
+            );
+        }
+        waiting.sort_unstable();
+        let page = waiting.into_iter().take(limit);
+        let held = page.filter_map(|(position, session)| match self.shared.lookup(session) {
+            Ok(held) => held.map(|held| Ok((position, held))),
+            Err(error) => Some(Err(error)),
+        });
+        held.collect()
+    }
+
+    /// Whether a row has named this content: then the log had decided on it. What was only copied from the partner may
+    /// wait for its row still.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn is_decided(&self, session: SessionId) -> Result<bool> {
+        let held = self.shared.lookup(session)?;
+        Ok(held.is_some_and(|held| matches!(held.state, State::Kept | State::Loose)))
+    }
+}
