@@ -85,6 +85,7 @@ fn to_json(status: &StatusReply) -> Value {
     });
     json!({
         "leader": text(&status.leader),
+        "rebuilding": text(&status.rebuilding),
         "nms": nms.collect::<Vec<_>>(),
         "servers": servers.collect::<Vec<_>>(),
         "pairs": pairs.collect::<Vec<_>>(),
@@ -105,6 +106,9 @@ fn print(out: Printer, status: &StatusReply) -> Result<()> {
 fn print_managers(out: Printer, status: &StatusReply) -> Result<()> {
     let leader = if status.leader.is_empty() { out.paint(Style::Bad, "none") } else { status.leader.clone() };
     out.line(format!("{} {leader}", out.paint(Style::Bold, "leader")))?;
+    if !status.rebuilding.is_empty() {
+        out.line(format!("{} {}", out.paint(Style::Bad, "being rebuilt:"), status.rebuilding))?;
+    }
     let rows = status.nms.iter().map(|nm| {
         vec![
             Field::from(&nm.name),

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
-use super::process::{self, Running};
+use super::process::{self, How, Running};
 use super::supervise::{self, Claim, STOP_MAX};
 use clap::{Args, Subcommand};
 use rustix::process::Signal;
@@ -26,6 +26,12 @@ pub enum What {
     Start {
         /// Its name, such as ss1_backup.
         name: String,
+        /// For nm: make a new index from what the storage servers hold; its data is lost or damaged
+        #[arg(long)]
+        rebuild: bool,
+        /// With --rebuild: one member of each pair is enough; what only the other holds cannot be compared
+        #[arg(long, requires = "rebuild")]
+        accept_one_member: bool,
     },
     /// Stop a member cleanly; one that acts hands over first.
     Stop {
@@ -47,14 +53,28 @@ pub enum What {
 pub fn node(dir: &Path, args: &NodeArgs, narrator: Narrator) -> Result<()> {
     let cluster = Cluster::load(dir)?;
     match &args.what {
-        What::Start { name } => {
+        What::Start { name, rebuild, accept_one_member } => {
             cluster.member(name)?;
-            let pid = match supervise::ask_to_start(&cluster, name)? {
+            let how = match (rebuild, accept_one_member) {
+                (false, _) => How::Plain,
+                (true, false) => How::Rebuild,
+                (true, true) => How::RebuildFromOne,
+            };
+            how.check(&cluster, name)?;
+            let pid = match supervise::ask_to_start(&cluster, name, how)? {
                 Some(pid) => pid,
-                None => supervise::start_loose(&cluster, name)?,
+                None => supervise::start_loose(&cluster, name, how)?,
             };
             supervise::wait_listening(&cluster, name)?;
             narrator.line(format_args!("{name} runs as process {pid}"));
+            if how != How::Plain {
+                let key = cluster.path("admin.key");
+                narrator.line(format_args!("it is being rebuilt: `pairfs status` shows for whom it waits"));
+                narrator.line(format_args!(
+                    "admin has a new key, in {}; keys given before do not work",
+                    key.display()
+                ));
+            }
         }
         What::Stop { name } => {
             let Some(running) = find(&cluster, name, narrator)? else { return Ok(()) };

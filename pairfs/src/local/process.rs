@@ -29,6 +29,48 @@ pub enum Tie {
     Loose,
 }
 
+/// How a member is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As always.
+    Plain,
+    /// The name manager makes its index anew from what the storage servers hold.
+    Rebuild,
+    /// The same, and one member of each pair is enough.
+    RebuildFromOne,
+}
+
+impl How {
+    /// What it adds to the member's command line, and to a request to start it.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            How::Plain => &[],
+            How::Rebuild => &["--rebuild"],
+            How::RebuildFromOne => &["--rebuild", "--accept-one-member"],
+        }
+    }
+
+    /// The one that these words mean.
+    pub fn parse(words: &[&str]) -> Option<How> {
+        [How::Plain, How::Rebuild, How::RebuildFromOne].into_iter().find(|how| how.words() == words)
+    }
+
+    /// Refuses to rebuild anything but the name manager.
+    ///
+    /// # Errors
+    /// `USAGE`.
+    pub fn check(self, cluster: &Cluster, name: &str) -> Result<()> {
+        if self == How::Plain || name == cluster.file().nm.name {
+            return Ok(());
+        }
+        Err(Error::new(
+            types::Code::Usage,
+            format_args!("{name} is not the name manager"),
+            "only that is made anew with --rebuild; a storage server catches up by itself",
+        ))
+    }
+}
+
 /// What `nm` and `ss` call before anything else: if they were started as a part of `up`, they end with it,
 /// by SIGKILL, even if `up` itself is killed. (So does an `up` whose parent wants it.) The thread that calls
 /// must live as long as the process.
@@ -55,7 +97,7 @@ pub fn tie_to_parent() -> Result<()> {
 ///
 /// # Errors
 /// `IO` when the log does not open.
-pub fn command(cluster: &Cluster, member: &Member, tie: Tie) -> Result<Command> {
+pub fn command(cluster: &Cluster, member: &Member, tie: Tie, how: How) -> Result<Command> {
     let log = open_log(&cluster.log_file(&member.name))?;
     let errors = log.try_clone().map_err(Error::from)?;
     let mut command = Command::new(std::env::current_exe().map_err(Error::from)?);
@@ -67,7 +109,7 @@ pub fn command(cluster: &Cluster, member: &Member, tie: Tie) -> Result<Command> 
     }
     let nm = &cluster.file().nm;
     if member.name == nm.name {
-        command.arg("nm").arg("--admin-key").arg(cluster.path("admin.key"));
+        command.arg("nm").arg("--admin-key").arg(cluster.path("admin.key")).args(how.words());
         if cluster.file().fast {
             command.arg("--fast");
         }

@@ -2,7 +2,7 @@
 //! other processes, so that a member that comes back ends with the rest, too.
 
 use super::cluster::{Cluster, about};
-use super::process::{self, Running, Tie};
+use super::process::{self, How, Running, Tie};
 use rustix::process::{Pid, Signal};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -131,7 +131,7 @@ impl Supervisor {
         });
         let supervisor = Supervisor { shared: shared.clone(), exits };
         for member in shared.cluster.members() {
-            shared.start(&member.name)?;
+            shared.start(&member.name, How::Plain)?;
         }
         for member in shared.cluster.members() {
             wait_listening(&shared.cluster, &member.name)?;
@@ -146,7 +146,7 @@ impl Supervisor {
     /// `ALREADY_RUNNING`, `NOT_FOUND` for an unknown name, `CANCELLED` once all are being stopped; as
     /// [`start_loose`].
     pub fn start_member(&self, name: &str) -> Result<u32> {
-        self.shared.start(name)
+        self.shared.start(name, How::Plain)
     }
 
     /// Stops all members in their order: SIGTERM, and SIGKILL for those that take longer than [`STOP_MAX`]
@@ -178,14 +178,14 @@ impl Shared {
         }
     }
 
-    fn start(&self, name: &str) -> Result<u32> {
+    fn start(&self, name: &str, how: How) -> Result<u32> {
         let member = self.cluster.member(name)?;
         let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         if *closing {
             return Err(Error::new(Code::Cancelled, "the cluster is being stopped", "start it again then"));
         }
         check_free(&self.cluster, name)?;
-        let mut command = process::command(&self.cluster, member, Tie::Tied)?;
+        let mut command = process::command(&self.cluster, member, Tie::Tied, how)?;
         let (sender, started) = mpsc::sync_channel(1);
         let (cluster, exits, name) = (self.cluster.clone(), self.exits.clone(), name.to_owned());
         // A child is tied to the thread that made it: one that lives just as long.
@@ -228,9 +228,10 @@ fn check_free(cluster: &Cluster, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// `ALREADY_RUNNING`; `NOT_FOUND` for an unknown name; `IO`.
-pub fn start_loose(cluster: &Cluster, name: &str) -> Result<u32> {
+pub fn start_loose(cluster: &Cluster, name: &str, how: How) -> Result<u32> {
     check_free(cluster, name)?;
-    let child = process::command(cluster, cluster.member(name)?, Tie::Loose)?.spawn().map_err(Error::from)?;
+    let mut command = process::command(cluster, cluster.member(name)?, Tie::Loose, how)?;
+    let child = command.spawn().map_err(Error::from)?;
     process::write_pid(cluster, name, child.id())?;
     Ok(child.id())
 }
@@ -238,19 +239,20 @@ pub fn start_loose(cluster: &Cluster, name: &str) -> Result<u32> {
 /// Waits until a member that was just started answers on its port.
 ///
 /// # Errors
-/// `FAILED` with the end of its log when it ended instead, `TIMEOUT` after [`LISTEN_MAX`].
+/// With the end of its log when it ended instead, and the code that it says there; `TIMEOUT` after [`LISTEN_MAX`].
 pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
     let addr = cluster.member(name)?.addr;
     let end = Instant::now() + LISTEN_MAX;
     loop {
         if Running::find(cluster, name).is_none() {
+            let words = process::last_words(cluster, name);
             return Err(Error::new(
-                Code::Failed,
-                format_args!("{name} did not start ({})", process::last_words(cluster, name)),
+                code_of(&words),
+                format_args!("{name} did not start ({words})"),
                 format_args!("see {}", cluster.log_file(name).display()),
             ));
         }
-        if std::net::TcpStream::connect_timeout(&addr, POLL).is_ok() {
+        if answers(addr) {
             return Ok(());
         }
         if Instant::now() >= end {
@@ -262,6 +264,25 @@ pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Whether a server at `addr` answers. One that has its port but still opens its data says nothing yet, and may come to
+/// nothing: what is no frame is answered with a failure only by one that serves.
+fn answers(addr: std::net::SocketAddr) -> bool {
+    let ask = || -> std::io::Result<usize> {
+        let mut stream = std::net::TcpStream::connect_timeout(&addr, POLL)?;
+        stream.set_read_timeout(Some(5 * POLL))?;
+        stream.write_all(&[0; 64])?;
+        stream.read(&mut [0; 1])
+    };
+    ask().is_ok_and(|bytes| bytes > 0)
+}
+
+/// The code that a server's last words name: why it did not start is why the command fails.
+fn code_of(words: &str) -> Code {
+    let name = words.strip_prefix("error[").and_then(|rest| rest.split_once(']'));
+    let code = |(name, _): (&str, &str)| Code::ALL.iter().copied().find(|code| code.name() == name);
+    name.and_then(code).unwrap_or(Code::Failed)
 }
 
 /// Stops whatever members run, wherever they were started from: as [`Supervisor::stop_all`].
@@ -314,8 +335,9 @@ fn socket(cluster: &Cluster) -> Result<(File, PathBuf)> {
 ///
 /// # Errors
 /// What it answers; as [`start_loose`].
-pub fn ask_to_start(cluster: &Cluster, name: &str) -> Result<Option<u32>> {
-    let Some(answer) = ask(cluster, &format!("start {name}"))? else { return Ok(None) };
+pub fn ask_to_start(cluster: &Cluster, name: &str, how: How) -> Result<Option<u32>> {
+    let words = [&["start", name], how.words()].concat().join(" ");
+    let Some(answer) = ask(cluster, &words)? else { return Ok(None) };
     let mut words = answer.trim().splitn(3, ' ');
     match (words.next(), words.next(), words.next()) {
         (Some("started"), Some(pid), _) => Ok(pid.parse().ok()),
@@ -368,8 +390,10 @@ fn answer(shared: &Shared, mut stream: UnixStream) -> std::io::Result<()> {
     stream.set_write_timeout(Some(REQUEST_TIME))?;
     let mut request = String::new();
     BufReader::new((&stream).take(REQUEST_MAX)).read_line(&mut request)?;
-    let Some(name) = request.trim_end().strip_prefix("start ") else { return Ok(()) };
-    match shared.start(name) {
+    let words: Vec<&str> = request.split_whitespace().collect();
+    let ["start", name, options @ ..] = &words[..] else { return Ok(()) };
+    let Some(how) = How::parse(options) else { return Ok(()) };
+    match shared.start(name, how) {
         Ok(pid) => writeln!(stream, "started {pid}"),
         Err(error) => {
             writeln!(stream, "refused {} {}", error.code.number(), error.message.replace('\n', " "))
@@ -398,10 +422,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("d".repeat(200));
         let cluster = Cluster::open(&deep, None, true).unwrap();
-        assert_eq!(ask_to_start(&cluster, "ss1").unwrap(), None);
+        assert_eq!(ask_to_start(&cluster, "ss1", How::Plain).unwrap(), None);
         // What a killed one leaves behind does not count.
         let (_folder, path) = socket(&cluster).unwrap();
         drop(UnixListener::bind(path).unwrap());
-        assert_eq!(ask_to_start(&cluster, "ss1").unwrap(), None);
+        assert_eq!(ask_to_start(&cluster, "ss1", How::Plain).unwrap(), None);
     }
 }

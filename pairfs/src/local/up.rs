@@ -76,9 +76,9 @@ pub async fn up(dir: &Path, args: &UpArgs, json: bool, narrator: Narrator) -> Re
 async fn begin_loose(cluster: &Cluster) -> Result<()> {
     let started = cluster.clone();
     blocking(move || {
-        started
-            .members()
-            .try_for_each(|member| supervise::start_loose(&started, &member.name).map(|_| ()))?;
+        started.members().try_for_each(|member| {
+            supervise::start_loose(&started, &member.name, super::process::How::Plain).map(|_| ())
+        })?;
         started.members().try_for_each(|member| supervise::wait_listening(&started, &member.name))
     })
     .await?;
