@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use types::record::Row;
 
 use super::super::*;
 use super::collect::{removed, tidy};
@@ -20,21 +19,18 @@ fn r24_a_collected_tombstone_is_forgotten_and_a_late_row_does_not_bring_the_file
     let place = Place::default();
     let store = place.open().unwrap();
     run(async {
-        store
-            .apply_page(1, vec![removed(20, 9), row(21, 3, &[]), removed(22, 12)], 0, Vec::new())
-            .await
-            .unwrap();
+        store.apply_page(1, vec![removed(20, 9), row(21, 3, &[]), removed(22, 12)], 0).await.unwrap();
         store.forget(1, 10).await.unwrap();
         assert_eq!(store.record(20).unwrap(), None);
         assert!(store.record(21).unwrap().is_some() && store.record(22).unwrap().unwrap().is_tombstone());
         // On its way since before the collection: its file may be one of those that are forgotten.
-        let late = store.apply_page(1, vec![row(20, 5, &[])], 8, Vec::new()).await;
+        let late = store.apply_page(1, vec![row(20, 5, &[])], 8).await;
         assert_eq!(late.unwrap_err().code, Code::Changed);
         assert_eq!(store.record(20).unwrap(), None, "it stays removed");
         // Read after the collection: this file was never removed.
-        store.apply_page(1, vec![row(23, 4, &[])], 9, Vec::new()).await.unwrap();
+        store.apply_page(1, vec![row(23, 4, &[])], 9).await.unwrap();
         assert!(store.record(23).unwrap().is_some());
-        store.apply_page(1, vec![row(24, 11, &[])], 8, Vec::new()).await.unwrap();
+        store.apply_page(1, vec![row(24, 11, &[])], 8).await.unwrap();
         // Nor does a late answer show it.
         store.install_head(record(&row(20, 6, &[]))).unwrap();
         assert_eq!(store.record(20).unwrap(), None);
@@ -45,7 +41,7 @@ fn r24_a_collected_tombstone_is_forgotten_and_a_late_row_does_not_bring_the_file
     for place in [place.restart(), place.restart().without_index()] {
         let store = place.open().unwrap();
         assert_eq!(dump(&store), live);
-        let late = run(store.apply_page(1, vec![row(20, 5, &[])], 8, Vec::new()));
+        let late = run(store.apply_page(1, vec![row(20, 5, &[])], 8));
         assert_eq!(late.unwrap_err().code, Code::Changed, "also after a restart");
         store.close();
     }
@@ -63,11 +59,11 @@ fn r24_a_refused_row_stays_refused_when_the_record_that_forgot_has_left_the_jour
         }
     };
     run(async {
-        store.apply_page(1, vec![removed(20, 9)], 0, Vec::new()).await.unwrap();
+        store.apply_page(1, vec![removed(20, 9)], 0).await.unwrap();
         store.forget(1, 10).await.unwrap();
         // In a later segment than what forgot, which is given back then.
         fill(0, 25).await;
-        let late = store.apply_page(1, vec![row(20, 5, &[])], 8, Vec::new()).await;
+        let late = store.apply_page(1, vec![row(20, 5, &[])], 8).await;
         assert_eq!(late.unwrap_err().code, Code::Changed);
         fill(25, 40).await;
         tidy(&store).await.unwrap();
@@ -213,7 +209,7 @@ impl Index {
                 fetched += 1;
             }
         }
-        store.apply_page(1, self.rows(after), self.collected, Vec::new()).await.unwrap();
+        store.apply_page(1, self.rows(after), self.collected).await.unwrap();
         store.forget(1, self.collected).await.unwrap();
         fetched
     }
