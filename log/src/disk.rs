@@ -63,6 +63,12 @@ pub trait DiskFile: Send + Sync {
         Ok(())
     }
 
+    /// Fills `buf` if that needs no wait for the disk; `false` if it does, or something is wrong, and `buf` may then
+    /// hold anything.
+    fn read_now(&self, _buf: &mut [u8], _offset: u64) -> bool {
+        false
+    }
+
     /// Writes all of `data`, growing the file when needed.
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
 

@@ -292,6 +292,13 @@ impl Extents {
         })
     }
 
+    /// [`read_at`](Self::read_at) if the bytes are in memory; `false` if they are not, or something is wrong.
+    pub fn read_now(&self, extent: &Extent, offset: u32, buf: &mut [u8]) -> bool {
+        let file =
+            self.place(extent, offset, buf.len()).and_then(|at| Ok((at, self.open_file(extent.file)?)));
+        file.is_ok_and(|(at, file)| file.read_now(buf, at))
+    }
+
     /// The file that holds extents of this number, for sendfile: an extent's bytes start at its `offset`.
     ///
     /// # Errors

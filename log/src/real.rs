@@ -3,13 +3,14 @@
 use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::disk::{Disk, DiskFile, Open};
 
@@ -130,6 +131,12 @@ struct RealFile {
 impl DiskFile for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buf, offset)
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> bool {
+        let len = buf.len();
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT);
+        read == Ok(len)
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {

@@ -128,3 +128,17 @@ fn an_error_names_the_file() {
         other => panic!("{:?}", other.map(|_| ())),
     }
 }
+
+#[test]
+fn what_was_just_written_is_read_without_a_wait_and_what_is_not_there_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(folder.path().to_owned()).unwrap();
+    let file = disk.open("file", Open::Create).unwrap();
+    file.write_all_at(&[7; 10_000], 0).unwrap();
+    let mut bytes = [0; 5_000];
+    // A file system may not be able to say; then it never does.
+    if file.read_now(&mut bytes, 5_000) {
+        assert_eq!(bytes, [7; 5_000]);
+    }
+    assert!(!file.read_now(&mut bytes, 5_001), "half of it is not enough");
+}

@@ -1,5 +1,5 @@
-//! Read: a range of a version. What stands inline is answered where the request was read, without a
-//! thread hop (R37).
+//! Read: a range of a version. What stands inline or is in the system's memory is answered where the request was read,
+//! without a thread hop (R37).
 
 use crate::node::Node;
 use crate::repair::{heal, is_bad};
@@ -23,7 +23,7 @@ use types::{Code, Error, Result};
 /// How long a read waits until others have taken their bytes.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Checks and finds at once; only bytes outside the manifest wait for a disk thread. What does not check is repaired
+/// Checks and finds at once; only bytes that are not in memory wait for a disk thread. What does not check is repaired
 /// from the partner and read again: a bad copy is never served (I6).
 pub fn run(node: Arc<Node>, user: &str, request: &ReadRequest) -> BoxFuture<'static, Result<Outgoing>> {
     let (offset, len) = (request.offset, request.len.min(PIECE as u32));
@@ -62,9 +62,12 @@ async fn read_chunks(
     let memory = memory.ok().and_then(|memory| memory.ok()).ok_or_else(too_much)?;
     // From here on it stays until its bytes are read (R32). If it has gone meanwhile, the read says so.
     let _pin = store.pin(version.session_id()?)?;
-    let read = {
-        let manifest = manifest.clone();
-        node.pool.run(move || store.read(&manifest, offset, len)).await
+    let read = match store.read_now(&manifest, offset, len) {
+        Some(read) => Ok(read),
+        None => {
+            let manifest = manifest.clone();
+            node.pool.run(move || store.read(&manifest, offset, len)).await
+        }
     };
     match read {
         Err(error) if is_bad(&error) => read_healed(node, name, version, Some(manifest), offset, len).await,

@@ -391,6 +391,11 @@ impl Store {
         self.shared.read(manifest, offset, len)
     }
 
+    /// The same if that needs no wait for the disk; none if it may, and when something is wrong with the bytes.
+    pub fn read_now(&self, manifest: &Manifest, offset: u64, len: u32) -> Option<(Bytes, u64)> {
+        self.shared.read_now(manifest, offset, len)
+    }
+
     /// Reads all of a content from the disk and compares it with its SHA-256; the inner error says what is
     /// wrong with it.
     ///

@@ -217,7 +217,14 @@ pub(crate) async fn begin_call(context: &Context, correlation: u64, request: Inc
         Err(error) => return answer(context, method, correlation, Err(error)).await,
     };
     match poll_once(&mut future).await {
-        Ok(Poll::Ready(result)) => answer(context, method, correlation, result).await,
+        Ok(Poll::Ready(result)) => {
+            let is_bulk = result.as_ref().is_ok_and(|answer| answer.body.len() >= BULK_MIN);
+            answer(context, method, correlation, result).await;
+            // On its way while the next one is made.
+            if is_bulk {
+                context.session.outbox.flush_now();
+            }
+        }
         Err(error) => answer(context, method, correlation, Err(error)).await,
         Ok(Poll::Pending) => {
             let context = context.clone();
