@@ -23,7 +23,10 @@ const AHEAD: usize = 8;
 pub(crate) struct Hashing {
     /// Locked after `digester`, if both are.
     queue: Mutex<Queue>,
+    /// Locked while a piece is hashed.
     digester: Mutex<Digester>,
+    /// The digests of the complete chunks, for those who do not wait. Locked after `digester`, if both are.
+    known: Mutex<Vec<[u8; 32]>>,
 }
 
 #[derive(Default)]
@@ -92,6 +95,7 @@ impl Hashing {
             let read = read(taken..piece_end(taken, held()));
             let bytes = read.inspect_err(|_| lock(&self.queue).running = false)?;
             digester.update(&bytes);
+            self.publish(&digester);
             let mut queue = lock(&self.queue);
             if queue.pieces.is_empty() {
                 queue.next = digester.taken();
@@ -103,20 +107,32 @@ impl Hashing {
             Some(known) if known < bytes.len() => digester.update(&bytes[known..]),
             _ => {}
         }
+        self.publish(&digester);
         Ok(true)
+    }
+
+    fn publish(&self, digester: &Digester) {
+        let mut known = lock(&self.known);
+        let new = known.len()..digester.done().len();
+        known.extend_from_slice(&digester.done()[new]);
     }
 
     /// Takes digests of chunks from `from` on, 32 bytes each, that the acting member has computed.
     pub(crate) fn tell(&self, from: u32, digests: &[u8]) {
         let (told, _) = digests.as_chunks::<32>();
-        lock(&self.digester).tell(from as usize, told.iter().copied());
+        if told.is_empty() {
+            return;
+        }
+        let mut digester = lock(&self.digester);
+        digester.tell(from as usize, told.iter().copied());
+        self.publish(&digester);
     }
 
     /// The digests of the complete chunks that are known, from `from` on, at most `most`.
     pub(crate) fn known(&self, from: usize, most: usize) -> Bytes {
-        let digester = lock(&self.digester);
-        let known = digester.done().get(from..).unwrap_or_default();
-        known[..known.len().min(most)].concat().into()
+        let known = lock(&self.known);
+        let rest = known.get(from..).unwrap_or_default();
+        rest[..rest.len().min(most)].concat().into()
     }
 
     /// The digests of all chunks of what was taken.
