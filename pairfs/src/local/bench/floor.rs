@@ -61,7 +61,7 @@ fn serve<'scope>(scope: &'scope Scope<'scope, '_>, listener: &TcpListener, clien
     }
 }
 
-/// 256 MiB written and synced to two files by two threads, in MB/s of one of them.
+/// 1 GiB written and synced to two files by two threads, in MB/s of one of them.
 pub fn write_large(folder: &Path) -> Result<f64> {
     let folder = tempfile::tempdir_in(folder).map_err(Error::from)?;
     let content = noise(2, 1 << 20);
@@ -81,7 +81,7 @@ pub fn write_large(folder: &Path) -> Result<f64> {
     Ok(megabytes_per_second(LARGE, begin.elapsed()))
 }
 
-/// 256 MiB over one loopback TCP connection, in MB/s.
+/// 1 GiB over one loopback TCP connection, in MB/s.
 pub fn transfer_large() -> Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::from)?;
     let addr = listener.local_addr().map_err(Error::from)?;

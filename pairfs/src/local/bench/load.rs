@@ -1,9 +1,9 @@
-//! The work of each line, through the client library.
+//! The work of the lines about small files, through the client library.
 //!
 //! A line about writing stops its clock at the last acknowledgement; then the other member must have
 //! everything within a tenth of that time, or the clock runs until it has: a lag is no speed.
 
-use super::{Bench, LARGE, LARGE_RUNS, SMALL, median, megabytes_per_second, noise};
+use super::{Bench, SMALL, noise};
 use bytes::Bytes;
 use client::{Client, Content, ReadOptions, WriteOptions};
 use std::future::Future;
@@ -59,35 +59,6 @@ pub(super) async fn read_small(bench: &Bench, at_once: usize) -> Result<(f64, Ve
     })
     .await?;
     Ok((latencies.len() as f64 / begin.elapsed().as_secs_f64(), latencies))
-}
-
-/// 256 MiB written from a local file, in MB/s.
-pub(super) async fn put_large(bench: &Bench) -> Result<f64> {
-    let local = bench.folder.join("large");
-    std::fs::write(&local, noise(6, LARGE)).map_err(Error::from)?;
-    let mut rates = Vec::new();
-    for run in 0..LARGE_RUNS {
-        let begin = Instant::now();
-        let options = WriteOptions { create_only: true, ..WriteOptions::default() };
-        bench.client.write(&format!("/large-{run}"), Content::open(&local)?, &options).await?;
-        rates.push(megabytes_per_second(LARGE, clock_with_lag(bench, begin).await?));
-    }
-    std::fs::remove_file(&local).map_err(Error::from)?;
-    Ok(median(&mut rates))
-}
-
-/// 256 MiB read, in MB/s.
-pub(super) async fn get_large(bench: &Bench) -> Result<f64> {
-    let content = Content::from(noise(7, LARGE));
-    bench.client.write("/large", content, &WriteOptions::default()).await?;
-    bench.wait_copied().await?;
-    let mut rates = Vec::new();
-    for _ in 0..LARGE_RUNS {
-        let begin = Instant::now();
-        let bytes = read_whole(&bench.client, "/large").await?;
-        rates.push(megabytes_per_second(bytes, begin.elapsed()));
-    }
-    Ok(median(&mut rates))
 }
 
 /// Reads a file to its end; its length.

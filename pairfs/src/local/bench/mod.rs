@@ -4,13 +4,15 @@
 //! | room | job |
 //! |---|---|
 //! | [`floor`] | local disk and loopback, without PairFS |
-//! | [`load`] | the same work through the client library |
+//! | [`load`] | the same work with small files through the client library |
+//! | [`large`] | the same with large files; the servers' memory |
 //! | [`resync`] | how long a member needs that comes back after an outage |
 //! | [`stall`] | the longest gap that a client sees when its server is killed or frozen |
 //! | [`tree`] | `put -r` and `get -r` of a tree |
 //! | [`report`] | the table and the JSON |
 
 mod floor;
+mod large;
 mod load;
 mod report;
 mod resync;
@@ -36,7 +38,7 @@ use types::{Code, Error, Result};
 /// Bytes of a small file.
 const SMALL: usize = 4 << 10;
 /// Bytes of a large file.
-const LARGE: usize = 256 * MIB;
+const LARGE: usize = 1024 * MIB;
 /// A line about a large file is the median of so many.
 const LARGE_RUNS: usize = 3;
 /// The cluster may take this long until it is as a line needs it.
@@ -63,13 +65,14 @@ enum Work {
     ReadSmall(usize),
     Put,
     Get,
+    Memory,
     Stall(stall::Fault),
     Resync(resync::Shape),
     ResyncFelt,
     Tree(tree::Way),
 }
 
-const WORK: [Work; 14] = [
+const WORK: [Work; 15] = [
     Work::WriteSmall(1),
     Work::WriteSmall(8),
     Work::WriteSmall(64),
@@ -77,6 +80,7 @@ const WORK: [Work; 14] = [
     Work::ReadSmall(8),
     Work::Put,
     Work::Get,
+    Work::Memory,
     Work::Tree(tree::Way::Put),
     Work::Tree(tree::Way::Get),
     Work::Resync(resync::LARGE),
@@ -91,8 +95,9 @@ impl Work {
         match self {
             Work::WriteSmall(at_once) => format!("write-4k-{at_once}"),
             Work::ReadSmall(at_once) => format!("read-4k-{at_once}"),
-            Work::Put => "put-256m".to_owned(),
-            Work::Get => "get-256m".to_owned(),
+            Work::Put => "put-1g".to_owned(),
+            Work::Get => "get-1g".to_owned(),
+            Work::Memory => "ss-memory".to_owned(),
             Work::Stall(fault) => format!("stall-{}", fault.name()),
             Work::Resync(shape) => format!("resync-{}", shape.name),
             Work::ResyncFelt => "resync-felt".to_owned(),
@@ -188,14 +193,15 @@ impl Bench {
             }
             Work::Put => {
                 let floor = blocking(move || median_of(LARGE_RUNS, || floor::write_large(&folder))).await?;
-                let rate = load::put_large(self).await?;
+                let rate = large::put(self).await?;
                 Line::new(name, Unit::MegabytesPerSecond, rate).floor("write and fsync two files here", floor)
             }
             Work::Get => {
                 let floor = blocking(|| median_of(LARGE_RUNS, floor::transfer_large)).await?;
-                let rate = load::get_large(self).await?;
+                let rate = large::get(self).await?;
                 Line::new(name, Unit::MegabytesPerSecond, rate).floor("loopback TCP", floor)
             }
+            Work::Memory => Line::new(name, Unit::Megabytes, large::memory(self).await?),
             Work::Stall(fault) => Line::new(name, Unit::Milliseconds, stall::longest_gap(self, fault).await?),
             Work::Resync(shape) => resync::measure(self, name, shape).await?,
             Work::ResyncFelt => resync::felt(self, name).await?,
@@ -276,7 +282,7 @@ mod tests {
         assert_eq!(chosen(Some("stall-kill")).unwrap(), [Work::Stall(stall::Fault::Kill)]);
         let error = chosen(Some("nonsense")).unwrap_err();
         assert_eq!(error.code, Code::Usage);
-        assert!(error.message.contains("put-256m"), "{}", error.message);
+        assert!(error.message.contains("put-1g"), "{}", error.message);
     }
 
     #[test]

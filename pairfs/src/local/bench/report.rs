@@ -12,6 +12,8 @@ pub(super) enum Unit {
     PerSecond,
     /// Megabytes (1,000,000 bytes) per second.
     MegabytesPerSecond,
+    /// Megabytes.
+    Megabytes,
     /// Milliseconds.
     Milliseconds,
 }
@@ -21,6 +23,7 @@ impl Unit {
         match self {
             Unit::PerSecond => "/s",
             Unit::MegabytesPerSecond => "MB/s",
+            Unit::Megabytes => "MB",
             Unit::Milliseconds => "ms",
         }
     }
