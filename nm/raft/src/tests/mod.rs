@@ -1,6 +1,7 @@
 //! Tests across the files of this crate.
 
 mod crash;
+mod damage;
 mod suite;
 mod support;
 mod truncate;
