@@ -109,7 +109,7 @@ pub trait Keyring: Send + Sync + 'static {
 }
 
 /// Who a peer has proved to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Principal {
     /// A server of the cluster, by name. The proof shows that it belongs to the cluster; the name is its word.
     Node(String),
@@ -122,6 +122,17 @@ pub enum Principal {
         /// The user's name, from the ticket.
         user: String,
     },
+}
+
+/// For logs: whoever reads them has no use for a ticket.
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Principal::Node(name) => f.debug_tuple("Node").field(name).finish(),
+            Principal::User(name) => f.debug_tuple("User").field(name).finish(),
+            Principal::Ticket { user, .. } => f.debug_tuple("Ticket").field(user).finish(),
+        }
+    }
 }
 
 /// The other side of a connection, as a server sees it.
