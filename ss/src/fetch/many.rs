@@ -57,6 +57,7 @@ fn take(
         let bytes = body.split_to(manifest.size as usize);
         // Another content under the same session, or one that nobody asked for: as if it had not come.
         if wanted.remove(&session).is_some_and(|sha256| manifest.sha256 == sha256) {
+            tracing::debug!(%session, "copying from the partner");
             contents.push((session, content(store, manifest, bytes)?));
         }
     }

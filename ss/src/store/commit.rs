@@ -19,6 +19,10 @@ use super::entry::State;
 use super::shared::Shared;
 use super::trouble::{Operation, log_error};
 
+/// Room on the disk without which the index is not made durable, in bytes; an eighth of what is kept free, if that is
+/// less. What it holds in memory until then is a small part of this.
+const INDEX_ROOM: u64 = 16 << 20;
+
 /// What a job came to.
 pub(crate) struct Reply {
     /// Where its first record stands.
@@ -224,7 +228,7 @@ impl Committing {
         let behind = end.0.saturating_sub(self.behind_since.0);
         let due = self.behind_records >= config.index_commit_records || behind >= config.index_commit_bytes;
         // The index must never be durable beyond the journal.
-        let durable = due && synced == end;
+        let durable = due && synced == end && self.has_room_for_index();
         let effects = self.shared.index.write(durable, |tables| apply(tables, &batch, end))?;
         if durable {
             (self.behind_records, self.behind_since) = (0, end);
@@ -249,16 +253,26 @@ impl Committing {
         }
     }
 
-    /// Makes the index durable as it is, if the journal is.
-    pub fn commit_index(&mut self, log: &Log) -> Result<()> {
-        if self.behind_records == 0 || log.synced() < log.end() || self.shared.check().is_err() {
-            return Ok(());
+    /// Whether the index can be made durable without meeting the end of the disk, which would end the store's
+    /// service. Without that only the next start has more to replay.
+    pub(super) fn has_room_for_index(&self) -> bool {
+        let room = INDEX_ROOM.min(self.shared.config.keep_free_bytes / 8);
+        room == 0 || self.shared.free_bytes() >= room
+    }
+
+    /// Makes the index durable as it is, if the journal is and there is room; says whether it is then.
+    pub fn commit_index(&mut self, log: &Log) -> Result<bool> {
+        if self.behind_records == 0 {
+            return Ok(true);
+        }
+        if log.synced() < log.end() || self.shared.check().is_err() || !self.has_room_for_index() {
+            return Ok(false);
         }
         crash_point("index.begin");
         self.shared.index.write(true, |_| Ok(()))?;
         crash_point("index.durable");
         (self.behind_records, self.behind_since) = (0, log.end());
-        Ok(())
+        Ok(true)
     }
 
     pub fn note_end(&self, log: &Log) {

@@ -77,8 +77,8 @@ impl Committing {
     fn begin(&self, log: &Log) -> Result<Option<Pass>> {
         let segments = log.segments();
         let (Some(oldest), Some(newest)) = (segments.first(), segments.last()) else { return Ok(None) };
-        if segments.len() < self.shared.config.compact_segments || newest.number < self.compaction.rest_until
-        {
+        let few = segments.len() < self.shared.config.compact_segments;
+        if few || newest.number < self.compaction.rest_until || !self.has_room_for_index() {
             return Ok(None);
         }
         let total: u64 = segments.iter().map(|segment| u64::from(segment.bytes)).sum();
@@ -278,8 +278,11 @@ impl Committing {
         self.settle(log)?;
         crash_point("compact.settled");
         // An index that has seen only a part of the segment could not be brought up to date without the rest.
-        self.commit_index(log).inspect_err(|error| self.shared.health.fail(error))?;
+        let durable = self.commit_index(log).inspect_err(|error| self.shared.health.fail(error))?;
         self.shared.check()?;
+        if !durable {
+            return Ok(()); // it begins anew when there is room
+        }
         crash_point("compact.switched");
         // Whoever found a place of the segment in the index has read it then.
         drop(self.shared.reading.write().unwrap_or_else(PoisonError::into_inner));
