@@ -7,8 +7,8 @@ use net::{BoxFuture, Incoming, Method, Outgoing, Principal, Service, Session};
 use std::future::Future;
 use std::sync::Arc;
 use types::message::manager::{
-    Attach, Events, ForcePromote, GetTicket, List, Locate, MakeEntry, MoveEntry, OpenUpload, PairRecords,
-    RemoveEntry, SetFolderDurability, Status, Switchover, Whereabouts,
+    Attach, Events, ForcePromote, GetTicket, List, Locate, MakeEntry, MoveEntry, OpenUpload, PairFiles,
+    PairRecords, RemoveEntry, SetFolderDurability, Status, Switchover, Whereabouts,
 };
 use types::message::member::{
     Complete, Heartbeat, Leave, RegisterServer, Relay, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
@@ -146,6 +146,7 @@ impl Service for NameService {
             Switchover => ops::switchover::run,
             ForcePromote => ops::force_promote::run,
             PairRecords => ops::records::run,
+            PairFiles => ops::files::run,
             Whereabouts => ops::whereabouts::run,
             OpenUpload => ops::upload::run,
             RegisterServer => ops::register::run,

@@ -4,28 +4,22 @@
 //! looked at again, with newer rows, until it agrees or is older than everything a member still has to
 //! apply. Lag is not damage.
 //!
-//! The index of one pair is held in memory, some hundred bytes a file.
+//! The index and both inventories come in the order of file ids and are compared page by page, so memory does not grow
+//! with the number of files; only the ids of files that differ are remembered, and the paths of folders if any do.
 
-mod collect;
+mod check;
 mod compare;
+mod folders;
+mod pages;
 
-pub(crate) use collect::folders;
 pub use compare::{Difference, Reason};
+pub(crate) use folders::folders;
 
 use crate::core::Core;
-use collect::{Index, Members};
-use compare::{Held, compare};
-use std::collections::{BTreeSet, HashMap};
+use check::check_pair;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use types::Result;
-use types::message::manager::PairStatus;
-use types::record::Record;
-
-/// Differences are looked at again so often before they count.
-const LOOKS: u32 = 10;
-/// The pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(300);
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -58,6 +52,8 @@ pub struct PairReport {
     pub members: Vec<MemberReport>,
     /// What differs and should not.
     pub differences: Vec<Difference>,
+    /// So much differed that the rest was not compared.
+    pub cut_short: bool,
 }
 
 /// What was found.
@@ -85,7 +81,7 @@ pub(crate) async fn fsck(core: &Arc<Core>, options: &FsckOptions) -> Result<Repo
         report.pairs.push(check_pair(core, &pair, options.verify).await?);
     }
     if report.differences().next().is_some() {
-        let folders = collect::folders(core).await?;
+        let folders = folders(core).await?;
         for pair in &mut report.pairs {
             pair.differences.iter_mut().for_each(|difference| name_path(difference, &folders));
         }
@@ -96,85 +92,5 @@ pub(crate) async fn fsck(core: &Arc<Core>, options: &FsckOptions) -> Result<Repo
 fn name_path(difference: &mut Difference, folders: &HashMap<u64, String>) {
     if let Some(folder) = folders.get(&difference.folder) {
         difference.path = format!("{folder}/{}", difference.path);
-    }
-}
-
-async fn check_pair(core: &Arc<Core>, pair: &PairStatus, verify: bool) -> Result<PairReport> {
-    let mut index = Index::new(pair.id);
-    index.read_on(core).await?;
-    let mut members = Members::new(&index, verify);
-    let mut first = members.read_all(core, &index).await;
-    // Rows that came meanwhile.
-    index.read_on(core).await?;
-    let mut files: BTreeSet<u64> = index.ids().collect();
-    files.extend(first.iter().flat_map(|member| member.keys().copied()));
-    let suspects = files.into_iter().filter(|id| {
-        let held = members.held(&first, *id);
-        !compare(*id, index.get(*id), &held).is_same()
-    });
-    let mut suspects: Vec<u64> = suspects.collect();
-    let mut lagging = 0;
-    let mut differences = Vec::new();
-    for look in 0..LOOKS {
-        if suspects.is_empty() {
-            break;
-        }
-        if look > 0 {
-            tokio::time::sleep(LOOK_PAUSE).await;
-        }
-        let last = look + 1 == LOOKS;
-        // Before the rows: what comes after counts as not yet applied.
-        let lag = lag_rows(core, pair.id).await?;
-        index.read_on(core).await?;
-        let floor = index.floor(lag);
-        (lagging, differences) = (0, Vec::new());
-        let mut left = Vec::new();
-        for id in suspects {
-            members.read_again(core, &index, id, &mut first).await;
-            let findings = compare(id, index.get(id), &members.held(&first, id));
-            let (late, wrong) = findings.judge(floor);
-            lagging += u64::from(late);
-            if !wrong.is_empty() || late && !last {
-                left.push(id);
-            }
-            differences.extend(wrong);
-        }
-        suspects = left;
-    }
-    Ok(PairReport {
-        name: pair.name.clone(),
-        files: index.files(),
-        lagging,
-        members: members.reports(&first),
-        differences,
-    })
-}
-
-async fn lag_rows(core: &Core, pair: u32) -> Result<u64> {
-    let status = crate::cluster::status(core).await?;
-    Ok(status.pairs.iter().find(|found| found.id == pair).map_or(0, |found| found.lag_rows))
-}
-
-/// What the members hold of one file; those that could not be asked are left out.
-type HeldFiles = Vec<HashMap<u64, Arc<types::message::store::HeldFile>>>;
-
-impl Members {
-    fn held<'a>(&'a self, files: &'a HeldFiles, id: u64) -> Vec<Held<'a>> {
-        let asked = self.iter().zip(files).filter(|(member, _)| member.away.is_none());
-        asked
-            .map(|(member, files)| Held { server: &member.name, file: files.get(&id).map(AsRef::as_ref) })
-            .collect()
-    }
-
-    fn reports(&self, files: &HeldFiles) -> Vec<MemberReport> {
-        let members = self.iter().zip(files);
-        members
-            .map(|(member, files)| MemberReport {
-                server: member.name.clone(),
-                files: files.values().filter(|file| file.record.as_ref().is_some_and(Record::is_file)).count()
-                    as u64,
-                away: member.away.clone(),
-            })
-            .collect()
     }
 }

@@ -230,6 +230,38 @@ impl<'a> State<'a> {
         Ok(subject.map(|subject| Row { seq, subject: Some(subject) }))
     }
 
+    /// The records of the files of `pair` with ids after `after`, in order: at most `max` of them, and about `max_bytes`.
+    /// And after which id to go on; 0 at the end.
+    pub fn files_of(
+        &self,
+        pair: u32,
+        after: u64,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Record>, u64), StoreError> {
+        /// Files of other pairs are passed over, but not for ever.
+        const LOOKED_AT: usize = 4_096;
+        let (mut found, mut bytes, mut looked, mut last, mut full) = (Vec::new(), 0, 0, 0, false);
+        let mut failed = None;
+        self.store.scan(Table::Inodes, &keys::inode(after.saturating_add(1)), &[], &mut |_, value| {
+            let record: Record = match decode(value) {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    return false;
+                }
+            };
+            (last, looked) = (record.id, looked + 1);
+            if record.pair == pair {
+                bytes += value.len();
+                found.push(record);
+            }
+            full = found.len() >= max || bytes >= max_bytes || looked >= LOOKED_AT;
+            !full
+        })?;
+        failed.map_or(Ok((found, if full { last } else { 0 })), Err)
+    }
+
     /// The rows of `feed` after `after`, in order: at most `max_rows` of them, and about `max_bytes`.
     pub fn feed_rows(
         &self,

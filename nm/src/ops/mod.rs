@@ -5,6 +5,7 @@ pub(crate) mod complete;
 pub(crate) mod damage;
 pub(crate) mod entries;
 pub(crate) mod events;
+pub(crate) mod files;
 pub(crate) mod force_promote;
 pub(crate) mod heartbeat;
 pub(crate) mod import;

@@ -1,11 +1,14 @@
-//! Pages through the records of a pair, for fsck.
+//! Pages through the records of a pair in the order of its feed.
 
+use crate::manager::Manager;
 use crate::placement::placement;
 use crate::service::Call;
 use nm_core::state::State;
+use nm_core::store::StoreError;
 use types::capability::{Capability, SignedCapability, right};
 use types::limits::{CAPABILITY_TTL, PAGE_BYTES, PAGE_ROWS};
 use types::message::manager::{PairRecordsReply, PairRecordsRequest};
+use types::record::Pair;
 use types::{Code, Error, Result};
 
 pub(crate) async fn run(call: Call, request: PairRecordsRequest) -> Result<PairRecordsReply> {
@@ -13,18 +16,35 @@ pub(crate) async fn run(call: Call, request: PairRecordsRequest) -> Result<PairR
     let manager = &call.manager;
     let view = manager.view()?;
     let state = State::new(&view);
-    let pair = state.pair(request.pair)?.ok_or_else(|| {
-        Error::new(
-            Code::NotFound,
-            format_args!("there is no pair {}", request.pair),
-            "`pairfs status` shows the pairs",
-        )
-    })?;
+    let pair = pair(state, request.pair)?;
     let limit = match request.limit as usize {
         0 => PAGE_ROWS,
         limit => limit.min(PAGE_ROWS),
     };
     let rows = state.feed_rows(pair.id, request.after, limit, PAGE_BYTES)?;
+    let end = rows.last().is_none_or(|row| row.seq >= pair.feed_end);
+    Ok(PairRecordsReply {
+        rows,
+        placement: Some(placement(state, &manager.live(), &pair, manager.now())?),
+        capability: Some(cover(manager, state, user, &pair)?),
+        end,
+    })
+}
+
+/// The pair of this number.
+pub(super) fn pair(state: State<'_>, id: u32) -> Result<Pair> {
+    state.pair(id)?.ok_or_else(|| {
+        Error::new(Code::NotFound, format_args!("there is no pair {id}"), "`pairfs status` shows the pairs")
+    })
+}
+
+/// What shows the servers of a pair that an operator asks.
+pub(super) fn cover(
+    manager: &Manager,
+    state: State<'_>,
+    user: String,
+    pair: &Pair,
+) -> Result<SignedCapability, StoreError> {
     let capability = Capability {
         user,
         stamp: state.feed_end(0)?,
@@ -34,16 +54,7 @@ pub(crate) async fn run(call: Call, request: PairRecordsRequest) -> Result<PairR
         operator: true,
         ..Capability::default()
     };
-    let servers: Vec<&str> = [&pair.primary, &pair.backup]
-        .into_iter()
-        .filter(|name| !name.is_empty())
-        .map(String::as_str)
-        .collect();
-    let end = rows.last().is_none_or(|row| row.seq >= pair.feed_end);
-    Ok(PairRecordsReply {
-        rows,
-        placement: Some(placement(state, &manager.live(), &pair, manager.now())?),
-        capability: Some(SignedCapability::sign(&capability, &manager.cluster.master_key, &servers)),
-        end,
-    })
+    let members = [&pair.primary, &pair.backup].into_iter().filter(|name| !name.is_empty());
+    let servers: Vec<&str> = members.map(String::as_str).collect();
+    Ok(SignedCapability::sign(&capability, &manager.cluster.master_key, &servers))
 }

@@ -37,6 +37,10 @@ pub async fn fsck(context: &Context, args: &FsckArgs) -> Result<()> {
             "see the list; copy what is well before you change anything",
         ));
     }
+    if let Some(pair) = report.pairs.iter().find(|pair| pair.cut_short) {
+        let what = format_args!("so many files of {} differed for lag that not all were compared", pair.name);
+        return Err(Error::new(Code::Unavailable, what, "run it again when the lag is smaller"));
+    }
     let away: Vec<&str> = report.away().map(|member| member.server.as_str()).collect();
     if away.is_empty() {
         return Ok(());
@@ -64,12 +68,15 @@ fn to_json(report: &Report) -> Value {
             "pair": pair.name,
             "files": pair.files,
             "lagging": pair.lagging,
+            "cut_short": pair.cut_short,
             "members": members.collect::<Vec<_>>(),
             "differences": pair.differences.iter().map(difference).collect::<Vec<_>>(),
         })
     });
     json!({
-        "well": report.differences().next().is_none() && report.away().next().is_none(),
+        "well": report.differences().next().is_none()
+            && report.away().next().is_none()
+            && !report.pairs.iter().any(|pair| pair.cut_short),
         "pairs": pairs.collect::<Vec<_>>(),
     })
 }

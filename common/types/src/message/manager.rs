@@ -36,6 +36,8 @@ methods! {
     OpenUpload = 113: OpenUploadRequest => Empty;
     /// The last resort: the stale member of a pair acts, or only what it lacks.
     ForcePromote = 114: ForcePromoteRequest => ForcePromoteReply;
+    /// Pages through the files of a pair by id, for fsck.
+    PairFiles = 155: PairFilesRequest => PairFilesReply;
     /// Says how durable writes below a folder are.
     SetFolderDurability = 125: SetDurability => Answer;
 }
@@ -436,6 +438,40 @@ pub struct PairRecordsReply {
     /// Whether that was the last page.
     #[prost(bool, tag = "4")]
     pub end: bool,
+}
+
+/// Request of [`PairFiles`].
+#[derive(Clone, PartialEq, Message)]
+pub struct PairFilesRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Files after this id.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+    /// At most so many.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+
+/// Answer to [`PairFiles`].
+#[derive(Clone, PartialEq, Message)]
+pub struct PairFilesReply {
+    /// Records in order of id, what was removed included as long as the index remembers it.
+    #[prost(message, repeated, tag = "1")]
+    pub records: Vec<Record>,
+    /// Go on after this id; 0: that was all.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// Every member has said that it has applied the pair's feed up to here.
+    #[prost(uint64, tag = "3")]
+    pub floor: u64,
+    /// Who acts.
+    #[prost(message, optional, tag = "4")]
+    pub placement: Option<Placement>,
+    /// Cover for asking the pair's servers for their inventory.
+    #[prost(message, optional, tag = "5")]
+    pub capability: Option<SignedCapability>,
 }
 
 /// Request of [`Whereabouts`].

@@ -85,3 +85,31 @@ fn an_entry_of_a_later_format_stops_the_name_manager_r35() {
     let batch = Batch { format: BATCH_FORMAT + 1, ..Batch::default() };
     assert!(apply(&mut store, 1, &batch).is_err());
 }
+
+#[test]
+fn files_of_a_pair_are_paged_by_id_each_once_and_removed_ones_too() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        world.commit(name, 1);
+    }
+    world.commit("a", 2);
+    let folder = world.make("/folder", Kind::Folder, false);
+    world.ok(folder);
+    let asker = world.asker(9);
+    world.ok(Op::Remove(Remove { asker, path: "/c".into(), now: true, ..Remove::default() }));
+    let (mut after, mut seen) = (0, Vec::new());
+    loop {
+        let (files, next) = world.state().files_of(1, after, 2, 1 << 20).unwrap();
+        assert!(files.len() <= 2);
+        seen.extend(files.iter().map(|file| (file.id, file.is_tombstone())));
+        if next == 0 {
+            break;
+        }
+        assert!(next > after, "it goes on");
+        after = next;
+    }
+    assert!(seen.is_sorted() && seen.len() == 5, "{seen:?}");
+    assert_eq!(seen.iter().filter(|(_, removed)| *removed).count(), 1);
+    assert_eq!(world.state().files_of(1, u64::MAX, 2, 1 << 20).unwrap(), (vec![], 0));
+    assert!(world.state().files_of(2, 0, 2, 1 << 20).unwrap().0.is_empty(), "of another pair");
+}
