@@ -14,8 +14,8 @@ pub const MIN_CACHE_BYTES: usize = MIB;
 /// The most cache allowed, in bytes: redb's own default of 1 GiB is refused.
 pub const MAX_CACHE_BYTES: usize = 1024 * MIB - 1;
 /// Applied payload after which the state is committed durably, in bytes. What a start has to repeat is at most twice
-/// that: 8 MiB are about 30,000 small writes, a third of a second.
-pub const DEFAULT_DIRTY_BYTES: u64 = 8 << 20;
+/// that: 4 MiB are about 15,000 small writes, a third of a second.
+pub const DEFAULT_DIRTY_BYTES: u64 = 4 << 20;
 /// Applied entries after which the state is committed durably.
 pub const DEFAULT_DIRTY_ENTRIES: u64 = 10_000;
 /// Entries kept in the log behind the durable state, for members that lag a little.
@@ -28,7 +28,7 @@ pub(crate) const ENTRY_CACHE_BYTES: usize = 16 * MIB;
 /// The most entries applied in one transaction.
 pub(crate) const APPLY_BATCH_ENTRIES: usize = 1024;
 /// The most payload applied in one transaction, in bytes.
-pub(crate) const APPLY_BATCH_BYTES: usize = 8 * MIB;
+pub(crate) const APPLY_BATCH_BYTES: usize = 4 * MIB;
 /// The most entries applied in openraft's task instead of the state's thread.
 pub(crate) const INLINE_ENTRIES: usize = 8;
 /// The most payload applied there, in bytes.
