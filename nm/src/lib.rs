@@ -24,6 +24,7 @@ mod duties;
 mod evidence;
 mod feeders;
 mod feeds;
+mod fill;
 mod grants;
 mod janitor;
 mod keyring;
@@ -47,4 +48,5 @@ mod tests;
 mod watch;
 
 pub use config::{Config, Failback, Switch};
+pub use fill::{Filled, Shape, fill};
 pub use run::run;

@@ -125,10 +125,15 @@ pub fn command(cluster: &Cluster, member: &Member, tie: Tie, how: How) -> Result
     // It rotates it itself; what it says otherwise (a panic, why it ended) goes there as well.
     command.arg("--log-file").arg(cluster.log_file(&member.name));
     if tie == Tie::Tied {
-        command.env(PARENT_VARIABLE, std::process::id().to_string());
+        self::tie(&mut command);
     }
     command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(cluster.dir()).process_group(0);
     Ok(command)
+}
+
+/// Lets what `command` starts end with this process, if it calls [`tie_to_parent`].
+pub fn tie(command: &mut Command) {
+    command.env(PARENT_VARIABLE, std::process::id().to_string());
 }
 
 fn open_log(path: &Path) -> Result<File> {

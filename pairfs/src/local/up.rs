@@ -119,7 +119,7 @@ pub(super) async fn wait_served(cluster: &Cluster) -> Result<Client> {
     }
 }
 
-async fn connect(cluster: &Cluster) -> Result<Client> {
+pub(super) async fn connect(cluster: &Cluster) -> Result<Client> {
     let nm = vec![cluster.file().nm.addr.to_string()];
     Client::connect(ClientConfig::with_key_file(nm, &cluster.path("admin.key"))?).await
 }

@@ -31,7 +31,7 @@ pub(super) async fn put(bench: &Bench) -> Result<f64> {
         let begin = Instant::now();
         let options = WriteOptions { create_only: true, ..WriteOptions::default() };
         bench.client.write(&path, Content::open(&local)?, &options).await?;
-        rates.push(megabytes_per_second(LARGE, clock_with_lag(bench, begin).await?));
+        rates.push(megabytes_per_second(LARGE, clock_with_lag(&bench.client, begin).await?));
     }
     std::fs::remove_file(&local).map_err(Error::from)?;
     Ok(median(&mut rates))

@@ -4,18 +4,24 @@
 //! | room | job |
 //! |---|---|
 //! | [`floor`] | local disk and loopback, without PairFS |
-//! | [`load`] | the same work with small files through the client library |
+//! | [`small`] | the same work with small files through the client library |
 //! | [`large`] | the same with large files; the servers' memory |
+//! | [`million`] | a name manager with a million files |
+//! | [`load`] | what the lines about reading and writing share |
+//! | [`cost`] | processor time of each process |
 //! | [`resync`] | how long a member needs that comes back after an outage |
 //! | [`stall`] | the longest gap that a client sees when its server is killed or frozen |
 //! | [`tree`] | `put -r` and `get -r` of a tree |
 //! | [`report`] | the table and the JSON |
 
+mod cost;
 mod floor;
 mod large;
 mod load;
+mod million;
 mod report;
 mod resync;
+mod small;
 mod stall;
 mod tree;
 
@@ -26,6 +32,7 @@ use super::up::{blocking, wait_served};
 use clap::Args;
 use client::Client;
 use report::{Line, Unit};
+use small::Small;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,13 +63,22 @@ pub struct BenchArgs {
     /// How often a server is killed, or frozen, for a stall, of which the median counts.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub kills: u64,
+    /// Files of the lines nm-1m-…
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub files: u64,
+    /// Fill the name manager of this cluster, made if there is none, with files and wait to be killed: a part of
+    /// nm-1m-…
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub fill: Option<PathBuf>,
+    /// Files of one folder of these
+    #[arg(long, value_name = "N", default_value_t = 1_000, hide = true)]
+    pub in_folder: u64,
 }
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    WriteSmall(usize),
-    ReadSmall(usize),
+    Small(Small),
     Put,
     Get,
     Memory,
@@ -70,14 +86,19 @@ enum Work {
     Resync(resync::Shape),
     ResyncFelt,
     Tree(tree::Way),
+    Million,
 }
 
-const WORK: [Work; 15] = [
-    Work::WriteSmall(1),
-    Work::WriteSmall(8),
-    Work::WriteSmall(64),
-    Work::ReadSmall(1),
-    Work::ReadSmall(8),
+const WORK: [Work; 20] = [
+    Work::Small(Small::Write(1)),
+    Work::Small(Small::Write(8)),
+    Work::Small(Small::Write(64)),
+    Work::Small(Small::Read(1)),
+    Work::Small(Small::Read(8)),
+    Work::Small(Small::ReadFirst(1)),
+    Work::Small(Small::ReadFirst(8)),
+    Work::Small(Small::Info(1)),
+    Work::Small(Small::Info(8)),
     Work::Put,
     Work::Get,
     Work::Memory,
@@ -88,13 +109,13 @@ const WORK: [Work; 15] = [
     Work::ResyncFelt,
     Work::Stall(stall::Fault::Kill),
     Work::Stall(stall::Fault::Freeze),
+    Work::Million,
 ];
 
 impl Work {
     fn name(self) -> String {
         match self {
-            Work::WriteSmall(at_once) => format!("write-4k-{at_once}"),
-            Work::ReadSmall(at_once) => format!("read-4k-{at_once}"),
+            Work::Small(small) => small.name(),
             Work::Put => "put-1g".to_owned(),
             Work::Get => "get-1g".to_owned(),
             Work::Memory => "ss-memory".to_owned(),
@@ -102,6 +123,7 @@ impl Work {
             Work::Resync(shape) => format!("resync-{}", shape.name),
             Work::ResyncFelt => "resync-felt".to_owned(),
             Work::Tree(way) => format!("tree-{}", way.name()),
+            Work::Million => "nm-1m".to_owned(),
         }
     }
 }
@@ -112,6 +134,9 @@ impl Work {
 /// # Errors
 /// `USAGE` when no line has that name; what keeps the cluster from serving.
 pub async fn bench(place: Option<&Path>, args: &BenchArgs, json: bool, narrator: Narrator) -> Result<()> {
+    if let Some(cluster) = &args.fill {
+        return million::fill(cluster, args.files, args.in_folder.max(1)).await;
+    }
     let wanted = chosen(args.only.as_deref())?;
     let mut builder = tempfile::Builder::new();
     let folder = builder.prefix("pairfs-bench-").tempdir_in(place.unwrap_or(&std::env::temp_dir()));
@@ -124,11 +149,11 @@ pub async fn bench(place: Option<&Path>, args: &BenchArgs, json: bool, narrator:
     for work in wanted {
         narrator.progress(format_args!("measuring {} …", work.name()));
         // All tasks of the client take turns on this thread, as in most programs that use the library.
-        let line = LocalSet::new().run_until(bench.measure(work)).await?;
+        let measured = LocalSet::new().run_until(bench.measure(work)).await?;
         if json {
-            Narrator::new(false).line(line.json());
+            measured.iter().for_each(|line| Narrator::new(false).line(line.json()));
         }
-        lines.push(line);
+        lines.extend(measured);
     }
     if !json {
         narrator.line(report::table(&lines).trim_fmt());
@@ -140,7 +165,11 @@ pub async fn bench(place: Option<&Path>, args: &BenchArgs, json: bool, narrator:
 
 fn chosen(only: Option<&str>) -> Result<Vec<Work>> {
     let only = only.unwrap_or_default();
-    let wanted: Vec<Work> = WORK.into_iter().filter(|work| work.name().starts_with(only)).collect();
+    let mut wanted: Vec<Work> = WORK.into_iter().filter(|work| work.name().starts_with(only)).collect();
+    if only.is_empty() {
+        // A minute or more, and half a gigabyte of disk: on demand.
+        wanted.retain(|work| *work != Work::Million);
+    }
     if wanted.is_empty() {
         let names: Vec<String> = WORK.into_iter().map(Work::name).collect();
         let what = format_args!("no line is called {}", types::path::Quoted(only));
@@ -157,6 +186,7 @@ struct Bench {
     folder: PathBuf,
     span: Duration,
     kills: u64,
+    files: u64,
 }
 
 impl Bench {
@@ -168,29 +198,16 @@ impl Bench {
     ) -> Result<Bench> {
         let client = wait_served(cluster).await?;
         let span = Duration::from_secs(args.seconds);
-        let bench = Bench { cluster: cluster.clone(), supervisor, client, folder, span, kills: args.kills };
+        let (cluster, kills, files) = (cluster.clone(), args.kills, args.files);
+        let bench = Bench { cluster, supervisor, client, folder, span, kills, files };
         bench.wait_settled().await?;
         Ok(bench)
     }
 
-    async fn measure(&self, work: Work) -> Result<Line> {
-        let (span, folder) = (self.span, self.folder.clone());
-        let name = work.name();
-        Ok(match work {
-            Work::WriteSmall(at_once) => {
-                let floor = blocking(move || floor::create_small(&folder, at_once, span)).await?;
-                let (rate, latencies) = load::write_small(self, &name, at_once).await?;
-                Line::new(name, Unit::PerSecond, rate)
-                    .floor("create, write, fsync here", floor)
-                    .latencies(latencies)
-            }
-            Work::ReadSmall(at_once) => {
-                let floor = blocking(move || floor::round_trips(at_once, span)).await?;
-                let (rate, latencies) = load::read_small(self, at_once).await?;
-                Line::new(name, Unit::PerSecond, rate)
-                    .floor("4 KiB over loopback TCP", floor)
-                    .latencies(latencies)
-            }
+    async fn measure(&self, work: Work) -> Result<Vec<Line>> {
+        let (folder, name) = (self.folder.clone(), work.name());
+        let line = match work {
+            Work::Small(small) => self.measure_small(small).await?,
             Work::Put => {
                 let floor = blocking(move || median_of(LARGE_RUNS, || floor::write_large(&folder))).await?;
                 let rate = large::put(self).await?;
@@ -206,7 +223,27 @@ impl Bench {
             Work::Resync(shape) => resync::measure(self, name, shape).await?,
             Work::ResyncFelt => resync::felt(self, name).await?,
             Work::Tree(way) => tree::measure(self, name, way).await?,
-        })
+            Work::Million => return million::measure(self).await,
+        };
+        Ok(vec![line])
+    }
+
+    async fn measure_small(&self, small: Small) -> Result<Line> {
+        let (span, folder) = (self.span, self.folder.clone());
+        let (what, floor) = match small {
+            Small::Write(at_once) => {
+                let floor = blocking(move || floor::create_small(&folder, at_once, span)).await?;
+                ("create, write, fsync here", floor)
+            }
+            Small::Read(at_once) | Small::ReadFirst(at_once) | Small::Info(at_once) => {
+                ("4 KiB over loopback TCP", blocking(move || floor::round_trips(at_once, span)).await?)
+            }
+        };
+        let measured = small::measure(self, small).await?;
+        Ok(Line::new(small.name(), Unit::PerSecond, measured.rate)
+            .floor(what, floor)
+            .latencies(measured.latencies)
+            .cost(measured.cost))
     }
 
     /// Waits until the pair is active with its primary acting, and nothing lags.
@@ -223,9 +260,14 @@ impl Bench {
 
     /// Waits until the other member has applied everything.
     async fn wait_copied(&self) -> Result<()> {
-        let copied = async || Ok(self.client.status().await?.pairs.iter().all(|pair| pair.lag_rows == 0));
-        wait_for("the lag to drain", copied).await
+        copied(&self.client).await
     }
+}
+
+/// Waits until the other members have applied everything.
+async fn copied(client: &Client) -> Result<()> {
+    let copied = async || Ok(client.status().await?.pairs.iter().all(|pair| pair.lag_rows == 0));
+    wait_for("the lag to drain", copied).await
 }
 
 async fn wait_for<F: Future<Output = Result<bool>>>(what: &str, holds: impl Fn() -> F) -> Result<()> {
@@ -277,7 +319,8 @@ mod tests {
 
     #[test]
     fn a_line_is_chosen_by_the_beginning_of_its_name() {
-        assert_eq!(chosen(None).unwrap().len(), WORK.len());
+        assert_eq!(chosen(None).unwrap().len(), WORK.len() - 1, "a million files are on demand");
+        assert_eq!(chosen(Some("nm-1m")).unwrap(), [Work::Million]);
         assert_eq!(chosen(Some("write-4k")).unwrap().len(), 3);
         assert_eq!(chosen(Some("stall-kill")).unwrap(), [Work::Stall(stall::Fault::Kill)]);
         let error = chosen(Some("nonsense")).unwrap_err();

@@ -1,5 +1,6 @@
 //! What the benchmark prints.
 
+use super::cost::Cost;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
@@ -16,6 +17,10 @@ pub(super) enum Unit {
     Megabytes,
     /// Milliseconds.
     Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Entries of the log.
+    Entries,
 }
 
 impl Unit {
@@ -25,6 +30,8 @@ impl Unit {
             Unit::MegabytesPerSecond => "MB/s",
             Unit::Megabytes => "MB",
             Unit::Milliseconds => "ms",
+            Unit::Microseconds => "us",
+            Unit::Entries => "entries",
         }
     }
 }
@@ -38,11 +45,13 @@ pub(super) struct Line {
     floor: Option<(&'static str, f64)>,
     /// Median and 99th percentile of one operation.
     latency: Option<(Duration, Duration)>,
+    /// What one operation costs each process.
+    cost: Vec<Cost>,
 }
 
 impl Line {
     pub(super) fn new(name: String, unit: Unit, value: f64) -> Line {
-        Line { name, unit, value, floor: None, latency: None }
+        Line { name, unit, value, floor: None, latency: None, cost: Vec::new() }
     }
 
     /// What the same costs without PairFS.
@@ -55,6 +64,16 @@ impl Line {
         all.sort_unstable();
         let at = |share: usize| all.get(all.len().saturating_sub(1) * share / 100).copied();
         self.latency = at(50).zip(at(99));
+        self
+    }
+
+    /// The 99th percentile of one operation.
+    pub(super) fn p99(&self) -> Option<Duration> {
+        self.latency.map(|(_, most)| most)
+    }
+
+    pub(super) fn cost(mut self, cost: Vec<Cost>) -> Line {
+        self.cost = cost;
         self
     }
 
@@ -73,7 +92,21 @@ impl Line {
             "ratio": self.ratio(),
             "p50_us": self.latency.map(|(half, _)| micros(half)),
             "p99_us": self.latency.map(|(_, most)| micros(most)),
+            "cpu_us": self.cost_by(|cost| cost.micros),
+            "sleeps": self.cost_by(|cost| cost.sleeps),
         })
+    }
+}
+
+impl Line {
+    /// A number of each process, rounded to a tenth.
+    fn cost_by(&self, number: impl Fn(&Cost) -> f64) -> Value {
+        let rounded = |cost: &Cost| json!((number(cost) * 10.0).round() / 10.0);
+        self.cost
+            .iter()
+            .map(|cost| (cost.process.clone(), rounded(cost)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 }
 
@@ -81,7 +114,7 @@ impl Line {
 pub(super) fn table(lines: &[Line]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(["", "result", "floor", "ratio", "p50", "p99", "the floor is"]);
+    table.set_header(["", "result", "floor", "ratio", "p50", "p99", "CPU", "the floor is"]);
     for line in lines {
         let unit = line.unit.name();
         let number = |value: f64| {
@@ -97,10 +130,14 @@ pub(super) fn table(lines: &[Line]) -> Table {
             line.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             time(line.latency.map(|(half, _)| half)),
             time(line.latency.map(|(_, most)| most)),
+            match line.cost.iter().map(|cost| cost.micros).sum::<f64>() {
+                0.0 => String::new(),
+                micros => format!("{micros:.0} us"),
+            },
             line.floor.map_or_else(String::new, |(what, _)| what.to_owned()),
         ]);
     }
-    for column in 1..6 {
+    for column in 1..7 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

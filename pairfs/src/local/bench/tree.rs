@@ -52,7 +52,7 @@ pub(super) async fn measure(bench: &Bench, name: String, way: Way) -> Result<Lin
         match way {
             Way::Put => {
                 put(&program, &source, &format!("/tree-put-{run}")).await?;
-                times.push(super::load::clock_with_lag(bench, begin).await?.as_secs_f64() * 1e3);
+                times.push(super::load::clock_with_lag(&bench.client, begin).await?.as_secs_f64() * 1e3);
             }
             Way::Get => {
                 let (program, got) = (program.clone(), place.join("got"));
