@@ -197,6 +197,8 @@ fn an_expired_capability_opens_nothing_any_more() {
     let most = types::limits::CAPABILITY_TTL + Duration::from_secs(10);
     let took = until(most, "the capability to expire", || match wire.read(&server, &located) {
         Ok(_) => false,
+        // On a machine that is too busy a lease may lapse for a moment.
+        Err(error) if error.code == Code::NotActing => false,
         Err(error) => {
             assert_eq!(error.code, Code::BadCapability, "{error}");
             true
