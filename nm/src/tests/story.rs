@@ -74,7 +74,7 @@ async fn a_file_is_placed_written_found_replicated_and_removed() {
     let begun = Instant::now();
     house.ask::<RemoveEntry>(remove).await.unwrap();
     assert!(primary.disk().files[&version.inode] > before, "the acting member knew before the answer");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let again = Remove { asker: Some(house.asker()), path: "/a".into(), ..Remove::default() };
     assert_eq!(house.ask::<RemoveEntry>(again).await.unwrap_err().code, Code::NotFound);
 }
@@ -159,7 +159,7 @@ async fn an_operator_switches_over_and_it_stays_so() {
     let begun = Instant::now();
     let placement = house.ask::<Switchover>(request).await.unwrap();
     assert_eq!((placement.acting.as_str(), placement.epoch), ("ss1_backup", 2));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(backup.serves());
     let pair = house.until_state("active").await;
     assert_eq!(pair.preferred, "ss1_backup");
@@ -225,7 +225,7 @@ async fn a_client_that_lost_its_server_is_told_the_new_one_as_soon_as_it_serves(
     let asked = Instant::now();
     let (told, _) = tokio::join!(house.ask::<Whereabouts>(request), primary.kill());
     assert_eq!(told.unwrap().acting, "ss1_backup");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
     drop(backup);
 }
 
