@@ -187,7 +187,8 @@ fn a_forged_or_missing_capability_opens_nothing() {
 
 #[test]
 fn an_expired_capability_opens_nothing_any_more() {
-    let cluster = Cluster::start(true);
+    // At the normal pace: a lease of a second may lapse within that minute on a machine that is busy.
+    let cluster = Cluster::start(false);
     well(&cluster);
     let wire = Wire::open(&cluster);
     let server = wire.to_server("ss1").unwrap();
@@ -197,8 +198,6 @@ fn an_expired_capability_opens_nothing_any_more() {
     let most = types::limits::CAPABILITY_TTL + Duration::from_secs(10);
     let took = until(most, "the capability to expire", || match wire.read(&server, &located) {
         Ok(_) => false,
-        // On a machine that is too busy a lease may lapse for a moment.
-        Err(error) if error.code == Code::NotActing => false,
         Err(error) => {
             assert_eq!(error.code, Code::BadCapability, "{error}");
             true
