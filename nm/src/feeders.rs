@@ -126,7 +126,7 @@ impl Pump {
             let urgent = self.manager.feeds.urgent(self.line.feed);
             let (urgent, retry) = {
                 let feeder = self.line.feeder();
-                (urgent > feeder.watermark(), feeder.next_retry())
+                (urgent > feeder.cursor(), feeder.next_retry())
             };
             let hurried = urgent || self.member.hurried.load(Ordering::Acquire);
             let page_at = if hurried || self.behind { self.sent } else { self.sent + PAGE_PAUSE };

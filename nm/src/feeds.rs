@@ -9,7 +9,8 @@ use tokio::sync::watch;
 pub(crate) struct FeedNews {
     /// The last row known.
     pub(crate) end: u64,
-    /// Somebody waits for rows up to here: they are not held back to travel with others.
+    /// Somebody waits until servers have rows up to here and know that they do: nothing is held back to travel with
+    /// others.
     pub(crate) urgent: u64,
 }
 

@@ -51,6 +51,9 @@ impl Manager {
                     message.serve_from_control = grant.serve_from.control;
                     message.serve_from_pair = grant.serve_from.pair;
                     if !grant.extended {
+                        // It serves once its cursors are there (R9), and clients wait for that.
+                        self.feeds.hurry(0, grant.serve_from.control);
+                        self.feeds.hurry(pair.id, grant.serve_from.pair);
                         tracing::info!(server = name, epoch = grant.epoch, "lease");
                     }
                 }
