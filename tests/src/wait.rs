@@ -34,3 +34,19 @@ pub fn within<T, Seen: Debug>(
 pub fn until(most: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     within(most, what, || if holds() { Ok(()) } else { Err("it does not hold") }).1
 }
+
+/// Looks again and again for `span`, and fails as soon as `holds` does not: what must not happen cannot be waited for.
+///
+/// # Panics
+/// With `what` was to hold all the time.
+#[track_caller]
+pub fn all_along(span: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    loop {
+        assert!(holds(), "after {:?} it does not hold any more: {what}", begin.elapsed());
+        if begin.elapsed() >= span {
+            return;
+        }
+        std::thread::sleep(POLL);
+    }
+}

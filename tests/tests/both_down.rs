@@ -1,7 +1,8 @@
 //! Both members are down: only the one that acted last may serve first.
 
 use pairfs_tests::Cluster;
-use pairfs_tests::cluster::{SOON, pair};
+use pairfs_tests::cluster::{SOON, pair, server};
+use pairfs_tests::wait::all_along;
 use std::time::Duration;
 
 /// The backup misses `missed` writes, then the primary dies, too.
@@ -25,16 +26,21 @@ fn check_all(cluster: &Cluster, missed: u32) {
     assert_eq!(cluster.read("/known"), b"changed since");
 }
 
+/// The name manager hears the member, and for several timeouts of the fast pace it does not let it serve.
+fn nobody_serves_though_it_is_back(cluster: &Cluster, member: &str) {
+    cluster.wait(SOON, "it to be heard", |status| server(status, member)["state"] == "alive");
+    all_along(Duration::from_secs(4), "nobody serves", || {
+        let status = cluster.status();
+        pair(&status)["state"] == "down" && pair(&status)["acting"].is_null()
+    });
+}
+
 #[test]
 fn the_member_that_missed_writes_does_not_serve_when_it_returns_first() {
     let cluster = Cluster::start(true);
     lose_both(&cluster, 20);
     cluster.node_start("ss1_backup");
-    // Long enough for several timeouts of the fast pace.
-    std::thread::sleep(Duration::from_secs(4));
-    let status = cluster.status();
-    assert_eq!(pair(&status)["state"], "down", "{status}");
-    assert!(pair(&status)["acting"].is_null(), "{status}");
+    nobody_serves_though_it_is_back(&cluster, "ss1_backup");
     cluster.pairfs(&["read", "/known", "--timeout", "2"]).exits(6);
     cluster.pairfs_with(&["write", "/new", "-", "--timeout", "2"], b"x").exits(6);
     cluster.node_start("ss1");
@@ -67,7 +73,7 @@ fn a_promoted_backup_that_dies_as_well_is_the_one_that_serves_first() {
     cluster.write("/known", b"changed since");
     cluster.kill9("ss1_backup");
     cluster.node_start("ss1");
-    std::thread::sleep(Duration::from_secs(3));
+    nobody_serves_though_it_is_back(&cluster, "ss1");
     cluster.pairfs(&["read", "/known", "--timeout", "2"]).exits(6);
     cluster.node_start("ss1_backup");
     cluster.assert_copies_equal();

@@ -112,6 +112,17 @@ impl House {
         }
     }
 
+    /// Looks again and again for `span` whether the first pair stays as `wanted`: what must not happen cannot be
+    /// waited for.
+    pub(super) async fn all_along(&self, span: Duration, what: &str, wanted: impl Fn(&PairStatus) -> bool) {
+        let end = Instant::now() + span;
+        while Instant::now() < end {
+            let status = self.status().await;
+            assert!(status.pairs.first().is_some_and(&wanted), "not {what} any more: {status:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(super) async fn until_state(&self, state: &str) -> PairStatus {
         self.until(state, |pair| pair.state == state && pair.lag_rows == 0).await
     }

@@ -185,8 +185,8 @@ async fn with_manual_failback_it_waits_for_an_operator() {
     backup.serving().await;
     let _primary = Fake::start(&house.addr, "ss1", disk).await.unwrap();
     house.until("waiting", |pair| pair.state == "failed_over" && pair.lag_rows == 0).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(house.until_state("failed_over").await.acting, "ss1_backup");
+    let waits = |pair: &PairStatus| pair.state == "failed_over" && pair.acting == "ss1_backup";
+    house.all_along(Duration::from_millis(500), "waiting", waits).await;
     let request = SwitchoverRequest { pair: "ss1".into(), to: "ss1".into(), wait_ms: 0 };
     assert_eq!(house.ask::<Switchover>(request).await.unwrap().acting, "ss1");
 }
@@ -333,6 +333,6 @@ async fn a_broken_store_without_a_stand_in_goes_on_serving_reads() {
     let degraded = house.until("degraded", |pair| pair.state == "degraded").await;
     assert_eq!(degraded.acting, "ss1");
     primary.break_store();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.all_along(Duration::from_secs(2), "served by it", |pair| pair.acting == "ss1" && primary.serves()).await;
     assert!(primary.serves(), "there is nobody who could stand in for it");
 }
