@@ -5,11 +5,11 @@
 //! at the bound `submit` blocks and `try_submit` refuses.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use threads::{Joined, NotSent, Queue, Waiting, Worker};
 
 use crate::shared::lock;
 use crate::{Log, LogError, Position};
@@ -89,8 +89,15 @@ impl<J> fmt::Debug for Refused<J> {
     }
 }
 
-/// Joins a committer's thread: gives the owner's state and the log back.
-pub type OwnerHandle<S> = JoinHandle<(S, Log)>;
+/// A committer's thread, to wait for.
+pub struct OwnerHandle<S: Stage>(Joined<Thread<S>>);
+
+impl<S: Stage> OwnerHandle<S> {
+    /// Waits for its end and gives the owner's state and the log back; none if it panicked.
+    pub fn join(self) -> Option<(S, Log)> {
+        self.0.join().map(|thread| (thread.stage, thread.log))
+    }
+}
 
 enum Message<J> {
     Job(J, usize),
@@ -100,7 +107,7 @@ enum Message<J> {
 /// Handle to a committer's thread. The thread ends when all handles are dropped, or on
 /// [`shutdown`](Self::shutdown); it finishes what was submitted before.
 pub struct Committer<J> {
-    queue: Sender<Message<J>>,
+    queue: Queue<Message<J>>,
     budget: Arc<Budget>,
     weight: fn(&J) -> usize,
 }
@@ -123,22 +130,18 @@ impl<J: Send + 'static> Committer<J> {
         log: Log,
         bounds: Bounds,
     ) -> Result<(Committer<J>, OwnerHandle<S>), LogError> {
-        let jobs = bounds.jobs.max(1);
-        let (queue, jobs_in) = bounded(jobs);
         let budget = Arc::new(Budget { limit: bounds.bytes, state: Mutex::default(), freed: Condvar::new() });
         let thread = Thread {
             stage,
             log,
             bounds,
-            jobs: jobs_in,
             close: CloseOnDrop(budget.clone()),
             lazy_since: None,
+            quiet_since: Instant::now(),
         };
-        let handle = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || thread.run())
+        let (queue, joined) = threads::spawn(name, bounds.jobs, thread)
             .map_err(|e| LogError::io(format!("start the thread {name}"), e))?;
-        Ok((Committer { queue, budget, weight: S::weight }, handle))
+        Ok((Committer { queue, budget, weight: S::weight }, OwnerHandle(joined)))
     }
 
     /// Hands a job over; blocks while the queue is at its bound.
@@ -150,7 +153,7 @@ impl<J: Send + 'static> Committer<J> {
         if self.budget.take(weight, true) != Taken::Yes {
             return Err(Refused::Closed(job));
         }
-        self.queue.send(Message::Job(job, weight)).map_err(|e| self.back(e.0, weight, Refused::Closed))
+        self.queue.send(Message::Job(job, weight)).map_err(|back| self.back(back, weight, Refused::Closed))
     }
 
     /// Hands a job over, or gives it back at once.
@@ -165,8 +168,8 @@ impl<J: Send + 'static> Committer<J> {
             Taken::Closed => return Err(Refused::Closed(job)),
         }
         self.queue.try_send(Message::Job(job, weight)).map_err(|e| match e {
-            TrySendError::Full(m) => self.back(m, weight, Refused::Full),
-            TrySendError::Disconnected(m) => self.back(m, weight, Refused::Closed),
+            NotSent::Full(m) => self.back(m, weight, Refused::Full),
+            NotSent::Ended(m) => self.back(m, weight, Refused::Closed),
         })
     }
 
@@ -246,69 +249,76 @@ struct Thread<S: Stage> {
     stage: S,
     log: Log,
     bounds: Bounds,
-    jobs: Receiver<Message<S::Job>>,
     close: CloseOnDrop,
     /// When the oldest record that is only buffered was staged.
     lazy_since: Option<Instant>,
+    /// Since when nothing was appended.
+    quiet_since: Instant,
 }
 
-impl<S: Stage> Thread<S> {
-    fn run(mut self) -> (S, Log) {
-        let mut quiet_since = Instant::now();
-        loop {
-            let lazy = self.lazy_since.map(|since| since + self.bounds.lazy);
-            let idle = quiet_since + self.bounds.idle;
-            match self.jobs.recv_deadline(lazy.unwrap_or(idle).min(idle)) {
-                Ok(Message::Job(job, weight)) => {
-                    let before = self.log.end();
-                    let stop = self.batch(job, weight);
-                    // Who only asks (an owner's tidying) does not keep the log from coming to rest.
-                    if self.log.end() != before {
-                        quiet_since = Instant::now();
-                    }
-                    if stop {
-                        break;
-                    }
-                }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let now = Instant::now();
-            if self.lazy_since.is_some_and(|since| now >= since + self.bounds.lazy) {
-                self.sync_lazy();
-            }
-            if now >= quiet_since + self.bounds.idle {
-                self.mark();
-                self.stage.idle(&mut self.log);
-                self.note_lazy();
-                quiet_since = Instant::now();
-            }
+impl<S: Stage> Worker for Thread<S> {
+    type Job = Message<S::Job>;
+
+    fn work(&mut self, first: Self::Job, waiting: &dyn Waiting<Self::Job>) -> ControlFlow<()> {
+        let Message::Job(job, weight) = first else { return ControlFlow::Break(()) };
+        let before = self.log.end();
+        let stop = self.batch(job, weight, waiting);
+        // Who only asks (an owner's tidying) does not keep the log from coming to rest.
+        if self.log.end() != before {
+            self.quiet_since = Instant::now();
         }
+        if stop {
+            return ControlFlow::Break(());
+        }
+        self.alarm();
+        ControlFlow::Continue(())
+    }
+
+    fn alarm_at(&self) -> Option<Instant> {
+        let idle = self.quiet_since + self.bounds.idle;
+        Some(self.lazy_since.map_or(idle, |since| idle.min(since + self.bounds.lazy)))
+    }
+
+    fn alarm(&mut self) {
+        let now = Instant::now();
+        if self.lazy_since.is_some_and(|since| now >= since + self.bounds.lazy) {
+            self.sync_lazy();
+        }
+        if now >= self.quiet_since + self.bounds.idle {
+            self.mark();
+            self.stage.idle(&mut self.log);
+            self.note_lazy();
+            self.quiet_since = Instant::now();
+        }
+    }
+
+    fn end(&mut self, waiting: &dyn Waiting<Self::Job>) {
         // What slipped in behind the stop is finished too.
-        while let Ok(message) = self.jobs.try_recv() {
+        while let Some(message) = waiting.next() {
             if let Message::Job(job, weight) = message {
-                self.batch(job, weight);
+                self.batch(job, weight, waiting);
             }
         }
         self.mark();
-        (self.stage, self.log)
     }
+}
 
+impl<S: Stage> Thread<S> {
     /// Stages this job and those that wait, syncs once, finishes all. Returns whether a stop was among them.
-    fn batch(&mut self, job: S::Job, weight: usize) -> bool {
+    fn batch(&mut self, job: S::Job, weight: usize, waiting: &dyn Waiting<Message<S::Job>>) -> bool {
         let (mut done, mut weights, mut stop) = (Vec::new(), weight, false);
         done.push(self.stage.stage(job, &mut self.log));
         while done.len() < self.bounds.jobs && weights < self.bounds.bytes {
-            match self.jobs.try_recv() {
-                Ok(Message::Job(job, weight)) => {
+            match waiting.next() {
+                Some(Message::Job(job, weight)) => {
                     weights += weight;
                     done.push(self.stage.stage(job, &mut self.log));
                 }
-                Ok(Message::Stop) => {
+                Some(Message::Stop) => {
                     stop = true;
                     break;
                 }
-                Err(_) => break,
+                None => break,
             }
         }
         let outcome = match self.stage.needs_sync(&done) {

@@ -59,7 +59,9 @@ impl Spares {
         want: usize,
         background: bool,
     ) -> Result<Spares, LogError> {
-        let filler = if background && want > 0 { Some(Filler::start(disk.clone(), bytes)?) } else { None };
+        // A thread beside the steps of a simulation would not do the same twice.
+        let background = background && want > 0 && !threads::is_simulated();
+        let filler = if background { Some(Filler::start(disk.clone(), bytes)?) } else { None };
         Ok(Spares { disk, folder, bytes, want, named: 0, ready: VecDeque::new(), filler })
     }
 

@@ -9,8 +9,8 @@ use net::redial::Hook;
 use net::{Connection, Reconnecting};
 use prost::Message;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
+use threads::Alone;
 use tokio::time::Instant;
 use types::message::member::{GrantMessage, Heartbeat, HeartbeatRequest, PUSH_GRANT};
 use types::message::purpose;
@@ -20,10 +20,8 @@ use types::{Code, Error, Result};
 const UNREGISTERED: Duration = Duration::from_millis(100);
 
 /// Starts the thread; it ends when the node stops.
-pub fn start(node: Arc<Node>, managers: Managers) -> Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::from)?;
-    let beat = move || runtime.block_on(beat(node, managers));
-    std::thread::Builder::new().name("heartbeat".into()).spawn(beat).map_err(Error::from)
+pub fn start(node: Arc<Node>, managers: Managers) -> Result<Alone> {
+    threads::alone("heartbeat", beat(node, managers)).map_err(Error::from)
 }
 
 async fn beat(node: Arc<Node>, managers: Managers) {

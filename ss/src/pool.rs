@@ -1,8 +1,6 @@
 //! The threads that wait for the disk, so that those that serve connections never do (I9: a bounded
 //! queue; who finds it full waits for a place).
 
-use crossbeam_channel::Sender;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use types::{Code, Error, Result};
@@ -10,30 +8,18 @@ use types::{Code, Error, Result};
 /// Jobs that wait for a thread; one more waits outside.
 const QUEUE: usize = 1024;
 
-type Job = Box<dyn FnOnce() + Send>;
-
 /// A few threads for blocking work.
 #[derive(Clone)]
 pub struct Pool {
-    jobs: Sender<Job>,
+    threads: threads::Pool,
     places: Arc<Semaphore>,
 }
 
 impl Pool {
     /// A pool of `threads`; they end when the last clone is gone.
     pub fn new(threads: usize) -> Result<Pool> {
-        let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
-        for number in 0..threads {
-            let queue = queue.clone();
-            let work = move || {
-                while let Ok(job) = queue.recv() {
-                    // Whoever waits for it is told by the closed channel.
-                    let _ = catch_unwind(AssertUnwindSafe(job));
-                }
-            };
-            std::thread::Builder::new().name(format!("disk-{number}")).spawn(work).map_err(Error::from)?;
-        }
-        Ok(Pool { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
+        let threads = threads::Pool::new("disk", threads, QUEUE).map_err(Error::from)?;
+        Ok(Pool { threads, places: Arc::new(Semaphore::new(QUEUE)) })
     }
 
     /// Whether nobody waits for the disk now.
@@ -74,7 +60,7 @@ impl Pool {
             drop(place);
         });
         // Never blocks: there are as many places as the queue is long.
-        self.jobs.send(job).map_err(|_| gone())
+        self.threads.send(job).map_err(|_| gone())
     }
 }
 

@@ -129,10 +129,10 @@ async fn serve(
     // Whoever is gone needs no word.
     let _ = close.send(());
     let _ = server.await;
-    let _ = tokio::task::spawn_blocking(move || heartbeats.join()).await;
+    heartbeats.ended().await;
     link.stop();
     if let Some(store) = node.disk.get().cloned() {
-        tokio::task::spawn_blocking(move || store.close()).await.map_err(Error::internal)?;
+        threads::run(move || store.close()).await.map_err(Error::internal)?;
     }
     ended
 }

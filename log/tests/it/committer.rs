@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use log::sim::{Count, SimDisk};
-use log::{Bounds, Committer, Log, LogError, Position, Refused, Stage};
+use log::{Bounds, Committer, Log, LogError, OwnerHandle, Position, Refused, Stage};
 
 use crate::model::open;
 
@@ -72,7 +72,7 @@ impl Stage for Owner {
     }
 }
 
-type Handle = std::thread::JoinHandle<(Owner, Log)>;
+type Handle = OwnerHandle<Owner>;
 
 fn start(bounds: Bounds) -> (SimDisk, Committer<Job>, Handle, Receiver<Event>) {
     let disk = SimDisk::new();
@@ -232,7 +232,7 @@ fn a_panic_of_the_owner_wakes_those_who_wait_for_room() {
     let blocked = committer.clone();
     let waiter = std::thread::spawn(move || blocked.submit(Job::Write(vec![0; 10])));
     drop(go);
-    assert!(handle.join().is_err());
+    assert!(handle.join().is_none());
     // It was refused, or queued before the end came: it does not hang.
     let _ = waiter.join().unwrap();
     assert!(committer.submit(Job::Write(vec![0; 10])).is_err());

@@ -5,17 +5,17 @@
 //! last durable commit and repeats the log from there (R34).
 
 use std::io;
+use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use nm_core::store::{Store, StoreError, StoreMut, Table};
 use openraft::EntryPayload;
 use openraft::storage::ApplyResponder;
 use redb::Database;
+use threads::{Queue, Waiting, Worker};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::config::{RaftConfig, STATE_QUEUE};
@@ -25,7 +25,7 @@ use crate::record;
 use crate::statemachine::Image;
 use crate::store::{self, Transaction, View};
 use crate::types::{Entry, LogId, Reply, SnapshotMeta, StoredMembership, Types};
-use crate::writer::Done;
+use crate::writer::{Done, Join};
 
 /// Log id of the last entry applied, in [`Table::Raft`].
 const APPLIED: &[u8] = b"applied";
@@ -104,9 +104,9 @@ pub(crate) trait Inline: Send + Sync {
 pub(crate) struct OpenState {
     pub(crate) shared: Shared,
     pub(crate) installed: Option<LogId>,
-    pub(crate) tasks: Sender<Task>,
+    pub(crate) tasks: Queue<Task>,
     pub(crate) inline: Arc<dyn Inline>,
-    pub(crate) thread: JoinHandle<()>,
+    pub(crate) thread: Join,
 }
 
 /// Reads how far the state reaches and starts its thread.
@@ -146,7 +146,6 @@ pub(crate) fn open<M: Machine>(
         wanted: Arc::new(Notify::new()),
         built: Arc::new(AtomicBool::new(false)),
     };
-    let (tasks, queue) = bounded(STATE_QUEUE);
     let applier = Arc::new(Mutex::new(Applier {
         db,
         machine,
@@ -160,10 +159,9 @@ pub(crate) fn open<M: Machine>(
         failures,
     }));
     let inline = applier.clone();
-    let thread = thread::Builder::new()
-        .name("nm-state".to_string())
-        .spawn(move || run(&applier, &queue))
+    let (tasks, joined) = threads::spawn("nm-state", STATE_QUEUE, Thread(applier))
         .map_err(|error| RaftError::Io(format!("no thread for the state: {error}")))?;
+    let thread = Box::new(move || drop(joined.join()));
     Ok(OpenState { shared, installed, tasks, inline, thread })
 }
 
@@ -194,9 +192,13 @@ fn held<M>(applier: &Mutex<Applier<M>>) -> MutexGuard<'_, Applier<M>> {
     applier.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run<M: Machine>(applier: &Mutex<Applier<M>>, queue: &Receiver<Task>) {
-    while let Ok(task) = queue.recv() {
-        let mut applier = held(applier);
+struct Thread<M>(Arc<Mutex<Applier<M>>>);
+
+impl<M: Machine> Worker for Thread<M> {
+    type Job = Task;
+
+    fn work(&mut self, task: Task, _: &dyn Waiting<Task>) -> ControlFlow<()> {
+        let mut applier = held(&self.0);
         // Whoever asked may be gone.
         match task {
             Task::Apply(entries, done) => {
@@ -216,9 +218,10 @@ fn run<M: Machine>(applier: &Mutex<Applier<M>>, queue: &Receiver<Task>) {
             Task::Stop(done) => {
                 let result = applier.guard(|this| this.commit().map(drop));
                 let _ = done.send(result);
-                break;
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
     }
 }
 

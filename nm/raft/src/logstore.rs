@@ -6,10 +6,10 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::Sender;
 use log::{LogReader, Position};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
+use threads::Queue;
 use tokio::sync::oneshot;
 
 use crate::entries::Found;
@@ -23,7 +23,7 @@ use crate::writer::{Done, Op, SharedEntries, lock, log_error};
 pub(crate) struct LogStore {
     entries: SharedEntries,
     reader: LogReader,
-    ops: Sender<Op>,
+    ops: Queue<Op>,
     /// Index after the last entry that is durably applied: nothing at or beyond it is purged.
     durable: Arc<AtomicU64>,
     failures: Failures,
@@ -37,7 +37,7 @@ impl LogStore {
     pub(crate) fn new(
         entries: SharedEntries,
         reader: LogReader,
-        ops: Sender<Op>,
+        ops: Queue<Op>,
         durable: Arc<AtomicU64>,
         failures: Failures,
     ) -> Self {
@@ -85,7 +85,7 @@ impl RaftLogReader<Types> for LogStore {
             return self.read_all(found);
         }
         let store = self.clone();
-        tokio::task::spawn_blocking(move || store.read_all(found)).await.map_err(io::Error::other)?
+        threads::run(move || store.read_all(found)).await.map_err(io::Error::other)?
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -4,17 +4,16 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use log::Disk;
 use nm_core::store::StoreError;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError};
 use redb::Database;
+use threads::Queue;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -26,7 +25,7 @@ use crate::machine::Machine;
 use crate::statemachine::StateMachine;
 use crate::store::View;
 use crate::types::{Payload, Types};
-use crate::writer::Op;
+use crate::writer::{Join, Op};
 
 /// How long a proposal waits for an election under way to name its leader.
 const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
@@ -69,13 +68,13 @@ pub(crate) struct Inner {
     pub(crate) core: Core,
     pub(crate) db: Arc<Database>,
     pub(crate) shared: Shared,
-    pub(crate) tasks: Sender<Task>,
-    pub(crate) ops: Sender<Op>,
+    pub(crate) tasks: Queue<Task>,
+    pub(crate) ops: Queue<Op>,
     pub(crate) max_payload: usize,
     pub(crate) failures: Failures,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) helpers: Vec<AbortHandle>,
-    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) threads: Mutex<Vec<Join>>,
 }
 
 impl Drop for Inner {
@@ -253,8 +252,8 @@ impl<M: Machine> Raft<M> {
         // State first: what it makes durable the log then need not keep.
         self.ask("state", |done| self.inner.tasks.send(Task::Stop(done)).is_ok()).await;
         self.ask("log", |done| self.inner.ops.send(Op::Stop(done)).is_ok()).await;
-        let joined = tokio::task::spawn_blocking(move || {
-            threads.into_iter().for_each(|thread| drop(thread.join()));
+        let joined = threads::run(move || {
+            threads.into_iter().for_each(|join| join());
         });
         if let Err(error) = joined.await {
             tracing::warn!(%error, "the threads of the Raft group did not end in order");

@@ -51,9 +51,7 @@ pub(crate) async fn start_with<M: Machine>(
     let failures = Failures::new();
     let opened = {
         let failures = failures.clone();
-        tokio::task::spawn_blocking(move || open(&config, disk, machine, failures, open_state))
-            .await
-            .map_err(unopened)??
+        threads::run(move || open(&config, disk, machine, failures, open_state)).await.map_err(unopened)??
     };
     let Opened { db, state, log } = opened;
 

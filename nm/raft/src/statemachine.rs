@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Sender;
 use futures_util::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, alias};
+use threads::Queue;
 use tokio::sync::oneshot;
 
 use crate::applier::{Batch, Inline, OpenState, Shared, Task};
@@ -30,7 +30,7 @@ type Snapshot = alias::SnapshotOf<Types, Image>;
 /// The state as openraft drives it; a clone of it builds snapshots.
 #[derive(Clone)]
 pub(crate) struct StateMachine {
-    tasks: Sender<Task>,
+    tasks: Queue<Task>,
     inline: Arc<dyn Inline>,
     shared: Shared,
 }

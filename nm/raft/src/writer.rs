@@ -1,14 +1,15 @@
 //! The one thread that writes the Raft log: what waits is appended together and shares one fsync.
 
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::{io, thread};
+use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Disk, Log, LogConfig, LogError, LogReader, Position};
 use openraft::EntryPayload;
 use openraft::storage::IOFlushed;
+use threads::{Queue, Waiting, Worker};
 use tokio::sync::oneshot;
 
 use crate::config::{ENTRY_CACHE_BYTES, IDLE_MARK, RaftConfig, WRITE_BATCH_BYTES, WRITE_QUEUE};
@@ -16,6 +17,9 @@ use crate::entries::Entries;
 use crate::error::{Failures, RaftError};
 use crate::record::{self, Head, Truncation, kind};
 use crate::types::{Entry, LogId, Types, Vote};
+
+/// Waits for the end of a thread. Blocks.
+pub(crate) type Join = Box<dyn FnOnce() + Send>;
 
 /// Told when an operation is durable, or why it is not.
 pub(crate) type Done = oneshot::Sender<io::Result<()>>;
@@ -69,8 +73,8 @@ pub(crate) fn lock(entries: &SharedEntries) -> MutexGuard<'_, Entries> {
 pub(crate) struct OpenLog {
     pub(crate) entries: SharedEntries,
     pub(crate) reader: LogReader,
-    pub(crate) ops: Sender<Op>,
-    pub(crate) thread: JoinHandle<()>,
+    pub(crate) ops: Queue<Op>,
+    pub(crate) thread: Join,
 }
 
 pub(crate) fn log_error(error: LogError) -> RaftError {
@@ -107,23 +111,21 @@ pub(crate) fn open(
     let head = entries.head();
     let entries = Arc::new(Mutex::new(entries));
     let reader = log.reader();
-    let (ops, queue) = bounded(WRITE_QUEUE);
     let mut writer = Writer {
         log,
         entries: entries.clone(),
         written: head,
         scratch: Vec::new(),
         flushed: Vec::new(),
-        marked: false,
+        mark_at: Some(Instant::now() + IDLE_MARK),
         failed: None,
         failures,
     };
     // Before the first append, which may begin a segment.
     writer.restate();
-    let thread = thread::Builder::new()
-        .name("raft-log".to_string())
-        .spawn(move || writer.run(&queue))
+    let (ops, joined) = threads::spawn("raft-log", WRITE_QUEUE, writer)
         .map_err(|error| RaftError::Io(format!("no thread for the Raft log: {error}")))?;
+    let thread = Box::new(move || drop(joined.join()));
     Ok(OpenLog { entries, reader, ops, thread })
 }
 
@@ -134,56 +136,55 @@ struct Writer {
     written: Head,
     scratch: Vec<u8>,
     flushed: Vec<(LogId, Position)>,
-    /// Nothing was written since the log was last marked.
-    marked: bool,
+    /// When to mark the log if nothing is written before; none: it is marked.
+    mark_at: Option<Instant>,
     /// After a failure nothing is written any more: what is durable is unknown.
     failed: Option<RaftError>,
     failures: Failures,
 }
 
+impl Worker for Writer {
+    type Job = Op;
+
+    fn work(&mut self, first: Op, waiting: &dyn Waiting<Op>) -> ControlFlow<()> {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while bytes < WRITE_BATCH_BYTES
+            && let Some(op) = waiting.next()
+        {
+            bytes += op.bytes();
+            batch.push(op);
+        }
+        if self.failed.is_none()
+            && let Err(error) = self.write(&batch)
+        {
+            self.fail(error);
+        }
+        self.mark_at = Some(Instant::now() + IDLE_MARK);
+        let stop = batch.iter().any(|op| matches!(op, Op::Stop(_)));
+        for op in batch {
+            op.answer(self.failed.as_ref().map_or(Ok(()), Err));
+        }
+        if stop {
+            self.mark();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// An idle log is marked, so that damage to its end is not taken for a torn tail (R31).
+    fn alarm_at(&self) -> Option<Instant> {
+        self.mark_at
+    }
+
+    fn alarm(&mut self) {
+        self.mark();
+    }
+}
+
 impl Writer {
-    fn run(&mut self, queue: &Receiver<Op>) {
-        let mut batch = Vec::new();
-        while let Some(first) = self.next(queue) {
-            let mut bytes = first.bytes();
-            batch.push(first);
-            while bytes < WRITE_BATCH_BYTES
-                && let Ok(op) = queue.try_recv()
-            {
-                bytes += op.bytes();
-                batch.push(op);
-            }
-            if self.failed.is_none()
-                && let Err(error) = self.write(&batch)
-            {
-                self.fail(error);
-            }
-            self.marked = false;
-            let stop = batch.iter().any(|op| matches!(op, Op::Stop(_)));
-            for op in batch.drain(..) {
-                op.answer(self.failed.as_ref().map_or(Ok(()), Err));
-            }
-            if stop {
-                self.mark();
-                break;
-            }
-        }
-    }
-
-    /// Waits for the next operation; an idle log is marked, so that damage to its end is not taken for a
-    /// torn tail (R31). `None` when nobody can ask any more.
-    fn next(&mut self, queue: &Receiver<Op>) -> Option<Op> {
-        if !self.marked {
-            match queue.recv_timeout(IDLE_MARK) {
-                Err(RecvTimeoutError::Timeout) => self.mark(),
-                received => return received.ok(),
-            }
-        }
-        queue.recv().ok()
-    }
-
     fn mark(&mut self) {
-        self.marked = true;
+        self.mark_at = None;
         if self.failed.is_none() {
             match self.log.mark() {
                 // All is durable; the next record finds out whether there is room again.

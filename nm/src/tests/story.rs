@@ -333,6 +333,8 @@ async fn a_broken_store_without_a_stand_in_goes_on_serving_reads() {
     let degraded = house.until("degraded", |pair| pair.state == "degraded").await;
     assert_eq!(degraded.acting, "ss1");
     primary.break_store();
-    house.all_along(Duration::from_secs(2), "served by it", |pair| pair.acting == "ss1" && primary.serves()).await;
+    house
+        .all_along(Duration::from_secs(2), "served by it", |pair| pair.acting == "ss1" && primary.serves())
+        .await;
     assert!(primary.serves(), "there is nobody who could stand in for it");
 }

@@ -116,7 +116,7 @@ impl Importer {
         tracing::info!(folder = %self.folder.display(), after = known.after, done = known.done, "importing");
         let (sender, mut entries) = mpsc::channel(4 * IMPORT_BATCH);
         let (folder, after) = (self.folder.clone(), known.after.clone());
-        let walking = tokio::task::spawn_blocking(move || {
+        let walking = threads::run(move || {
             let mut walk = Walk::new(&folder);
             for entry in walk.by_ref().filter(|entry| is_behind(&entry.path, &after)) {
                 if sender.blocking_send(entry).is_err() {
@@ -310,7 +310,7 @@ async fn prepare(node: &Node, mut import: Import, entry: Entry) -> Result<Ready>
     let session = SessionId::from_random(net::secret::random::<16>()?);
     loop {
         let (from, local, size) = (store.clone(), entry.local.clone(), entry.size);
-        let read = tokio::task::spawn_blocking(move || content::read(&from, &local, size)).await;
+        let read = threads::run(move || content::read(&from, &local, size)).await;
         let kept = match read.map_err(Error::internal)? {
             Ok(None) => return Ok(Ready { import, session: None }),
             Ok(Some(content)) => {

@@ -33,11 +33,10 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use log::{Committer, Disk, Log, Position, Refused};
+use log::{Committer, Disk, OwnerHandle, Position, Refused};
 use tokio::sync::oneshot;
 use types::command::Asker;
 use types::ids::SessionId;
@@ -105,7 +104,7 @@ pub struct Store {
 
 struct Writing {
     committer: Committer<Job>,
-    thread: Mutex<Option<JoinHandle<(Committing, Log)>>>,
+    thread: Mutex<Option<OwnerHandle<Committing>>>,
 }
 
 impl Store {
@@ -232,7 +231,7 @@ impl Store {
             })?;
             Ok(content)
         };
-        let synced = tokio::task::spawn_blocking(sync).await;
+        let synced = threads::run(sync).await;
         synced.map_err(|error| Error::internal(format_args!("a sync of the extents ended early: {error}")))?
     }
 
@@ -478,12 +477,12 @@ impl Store {
         writing.committer.shutdown();
         let Some(thread) = lock(&writing.thread).take() else { return };
         match thread.join() {
-            Ok((mut committing, log)) => {
+            Some((mut committing, log)) => {
                 if let Err(error) = committing.commit_index(&log) {
                     tracing::warn!(%error, "the index is not up to date; the next start replays more");
                 }
             }
-            Err(_) => tracing::error!("the store's thread panicked"),
+            None => tracing::error!("the store's thread panicked"),
         }
     }
 
@@ -510,7 +509,7 @@ impl Store {
             Err(Refused::Closed(_)) => return Err(ended()),
             Err(Refused::Full(job)) => {
                 let committer = writing.committer.clone();
-                let submitted = tokio::task::spawn_blocking(move || committer.submit(job).is_ok()).await;
+                let submitted = threads::run(move || committer.submit(job).is_ok()).await;
                 if !submitted.map_err(index_error)? {
                     return Err(ended());
                 }

@@ -49,7 +49,7 @@ impl Store {
     pub async fn replace_chunk(&self, chunk: &ChunkRef, bytes: Bytes) -> Result<()> {
         self.shared.check()?;
         let (shared, chunk) = (self.shared.clone(), chunk.clone());
-        let written = tokio::task::spawn_blocking(move || write_chunk(&shared, &chunk, bytes)).await;
+        let written = threads::run(move || write_chunk(&shared, &chunk, bytes)).await;
         let (change, reserved) = written.map_err(Error::internal)??;
         self.change(vec![change], reserved, true).await.and_then(done).map(|_| ())
     }

@@ -274,7 +274,7 @@ impl Member {
         drop(runtime);
         drop(raft);
         for thread in threads {
-            let _ = thread.join();
+            thread();
         }
     }
 }

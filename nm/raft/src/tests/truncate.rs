@@ -37,8 +37,8 @@ fn open(disk: &SimDisk) -> Opened {
     let (ops, thread) = (log.ops.clone(), log.thread);
     let stop = Box::new(move || {
         let (done, _) = tokio::sync::oneshot::channel();
-        ops.send(Op::Stop(done)).unwrap();
-        thread.join().unwrap();
+        assert!(ops.send(Op::Stop(done)).is_ok());
+        thread();
     });
     Opened { store: LogStore::new(log.entries, log.reader, log.ops, durable, failures), stop }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use log::Log;
 use log::sim::Count;
 
 use super::super::*;
