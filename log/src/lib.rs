@@ -7,6 +7,7 @@
 //!   system, [`sim::SimDisk`] loses, tears and fails on request.
 //! - [`Log`] appends and syncs, [`LogReader`] reads by [`Position`], [`Committer`] gives many jobs one sync.
 //! - [`Extents`]: room for large chunks beside the log.
+//! - [`open_database`]: redb on such a disk, for the indexes behind a log.
 //!
 //! # What a log promises
 //!
@@ -100,11 +101,13 @@
 mod committer;
 mod config;
 pub mod crash;
+mod database;
 mod disk;
 mod error;
 mod extents;
 mod format;
 mod freemap;
+mod host;
 mod position;
 mod reader;
 mod real;
@@ -117,10 +120,12 @@ mod writer;
 pub use committer::{Bounds, Committer, OwnerHandle, Refused, Stage};
 pub use config::{LogConfig, MAX_SEGMENT_BYTES, MAX_SPARES, MIN_SEGMENT_BYTES};
 pub use crash::{crash_point, crash_point_waiting};
+pub use database::open_database;
 pub use disk::{Disk, DiskFile, Open};
 pub use error::LogError;
 pub use extents::{EXTENT_ALIGN, EXTENT_FILE_BYTES, Extent, Extents, ExtentsConfig};
 pub use format::MAX_OWNER_KIND;
+pub use host::{Disks, disk_of, simulate_disks};
 pub use position::Position;
 pub use reader::LogReader;
 pub use real::RealDisk;

@@ -49,4 +49,4 @@ mod watch;
 
 pub use config::{Config, Failback, Switch};
 pub use fill::{Filled, Shape, fill};
-pub use run::run;
+pub use run::{run, run_until};

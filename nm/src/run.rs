@@ -36,7 +36,7 @@ pub async fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     let reload = Reload { running: config.fixed(), reread, tunable: tunable.clone() };
     net::signals::exit_at_second_stop()?;
     let data = config.data.clone();
-    let ended = run_until(config, tunable, |_| (), signals.stop(&reload)).await;
+    let ended = serve(config, tunable, |_| (), signals.stop(&reload)).await;
     if let Err(error) = &ended
         && error.code == Code::Damaged
     {
@@ -45,8 +45,17 @@ pub async fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     ended
 }
 
+/// Runs a name manager within the present runtime until `stop` is ready: for simulations. Signals are their matter.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(config: Config, stop: impl Future<Output = ()> + Send) -> Result<()> {
+    let tunable = Arc::new(Tunable::new(&config));
+    serve(config, tunable, |_| (), stop).await
+}
+
 /// [`run`] until `stop` is ready; tells where it listens once it serves.
-pub(crate) async fn run_until(
+pub(crate) async fn serve(
     config: Config,
     tunable: Arc<Tunable>,
     serving: impl FnOnce(SocketAddr),
@@ -131,13 +140,13 @@ pub(crate) async fn run_until(
 
 /// The Raft group of one in the data folder.
 pub(crate) async fn start_raft(config: &Config, addr: &str) -> std::result::Result<Raft<Machine>, RaftError> {
-    let disk = log::RealDisk::new(config.data.clone()).map_err(|error| RaftError::Io(error.to_string()))?;
-    let mut raft = RaftConfig::new(NODE_ID, addr, &config.data);
+    let disk = log::disk_of(&config.data).map_err(|error| RaftError::Io(error.to_string()))?;
+    let mut raft = RaftConfig::new(NODE_ID, addr);
     if let Some(entries) = config.checkpoint_entries {
         raft.dirty_entries = entries;
         raft.keep_entries = raft.keep_entries.min(entries);
     }
-    Raft::start(raft, Arc::new(disk), Arc::new(Machine)).await
+    Raft::start(raft, disk, Arc::new(Machine)).await
 }
 
 pub(crate) fn refused(error: &RaftError) -> Error {

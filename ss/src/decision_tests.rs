@@ -167,7 +167,7 @@ async fn bench(acts: bool, has_partner: bool) -> Bench {
     let partner = Arc::new(Partner::start(serving.clone(), SECRET.to_vec(), stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
-    let store = Store::open(disk, dir.path(), config).unwrap();
+    let store = Store::open(disk, config).unwrap();
     let node = Arc::new(Node {
         disk: OnceLock::from(store),
         pool: Pool::new(2).unwrap(),

@@ -39,4 +39,4 @@ mod upload_tests;
 mod wire;
 
 pub use config::Config;
-pub use run::run;
+pub use run::{run, run_until};

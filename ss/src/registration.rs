@@ -8,7 +8,6 @@ use crate::resolution;
 use crate::store::{Store, StoreConfig};
 use crate::wire::{self, passes};
 use bytes::Bytes;
-use log::RealDisk;
 use net::Reconnecting;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,8 +195,8 @@ impl Registration {
         }
         let folder = self.identity.folder().join(STORE);
         let open = move || {
-            let disk = RealDisk::new(folder.clone()).map_err(Error::from)?;
-            Store::open(Arc::new(disk), &folder, StoreConfig::default())
+            let disk = log::disk_of(&folder).map_err(Error::from)?;
+            Store::open(disk, StoreConfig::default())
         };
         let store = self.node.pool.run(open).await.map_err(|error| self.way_out(error))?;
         Ok(self.node.disk.get_or_init(|| store).clone())

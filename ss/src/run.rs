@@ -24,6 +24,7 @@ use crate::wire;
 use bytes::Bytes;
 use net::settings::{self, Reread};
 use net::{Credential, Reconnecting, Server, listen, telemetry};
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,24 +57,48 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     // Before anything else: two processes never share a data directory (R6).
     let identity = Identity::open(&config.data, &config.name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::from)?;
-    let ended = runtime.block_on(serve(config, reread, primary, secret, identity, places));
+    let serving = async {
+        let mut term = signal(SignalKind::terminate()).map_err(Error::from)?;
+        let mut int = signal(SignalKind::interrupt()).map_err(Error::from)?;
+        let mut reload = signal(SignalKind::hangup()).map_err(Error::from)?;
+        net::signals::exit_at_second_stop()?;
+        let running = config.fixed();
+        let stop = async {
+            loop {
+                tokio::select! {
+                    _ = term.recv() => return,
+                    _ = int.recv() => return,
+                    _ = reload.recv() => take_new_options(&running, &reread),
+                }
+            }
+        };
+        serve(config, primary, secret, identity, places, stop).await
+    };
+    let ended = runtime.block_on(serving);
     runtime.shutdown_timeout(RELEASE);
     ended
 }
 
+/// Runs a storage server within the present runtime until `stop` is ready: for simulations. Signals and limits of the
+/// process are their matter.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    let primary = config.primary()?;
+    let secret = net::secret::read(&config.cluster_secret)?;
+    let identity = Identity::open(&config.data, &config.name)?;
+    serve(config, primary, secret, identity, types::limits::CONN_MAX, stop).await
+}
+
 async fn serve(
     config: Config,
-    reread: Reread<Config>,
     primary: String,
     secret: Vec<u8>,
     identity: Identity,
     places: usize,
+    stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let mut term = signal(SignalKind::terminate()).map_err(Error::from)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(Error::from)?;
-    let mut reload = signal(SignalKind::hangup()).map_err(Error::from)?;
-    net::signals::exit_at_second_stop()?;
-    let running = config.fixed();
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
@@ -111,14 +136,10 @@ async fn serve(
     };
     // Pinned here: it owns the lock of the data directory, which is the last thing to let go.
     let life = registration.live();
-    tokio::pin!(life);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut life => break ended,
-            _ = term.recv() => break Ok(()),
-            _ = int.recv() => break Ok(()),
-            _ = reload.recv() => take_new_options(&running, &reread),
-        }
+    tokio::pin!(life, stop);
+    let ended = tokio::select! {
+        ended = &mut life => ended,
+        () = &mut stop => Ok(()),
     };
     if ended.is_ok() {
         leave(&node, &link).await;

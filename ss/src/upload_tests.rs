@@ -39,7 +39,7 @@ fn node() -> (Arc<Node>, TempDir) {
     let partner = Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
-    let store = Store::open(disk, dir.path(), config).unwrap();
+    let store = Store::open(disk, config).unwrap();
     let node = Node {
         disk: OnceLock::from(store),
         pool: Pool::new(2).unwrap(),

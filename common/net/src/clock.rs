@@ -1,5 +1,6 @@
 //! The clocks of the machine. Cores take time as a value; shells read it here.
 
+use crate::host::simulated;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use types::{Error, Result};
@@ -7,12 +8,18 @@ use types::{Error, Result};
 /// Time since this machine started. It never goes back and runs on while the machine sleeps, so a lease
 /// counted on it (R2) cannot outlive a suspend.
 pub fn boottime() -> Duration {
+    if let Some(host) = simulated() {
+        return host.boottime();
+    }
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Milliseconds since 1970 by the wall clock, which people set and which may jump. For display and logs.
 pub fn wall_millis() -> u64 {
+    if let Some(host) = simulated() {
+        return host.wall_millis();
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -23,6 +30,9 @@ pub fn wall_millis() -> u64 {
 /// # Errors
 /// `IO` when the system does not tell.
 pub fn boot_id() -> Result<String> {
+    if let Some(host) = simulated() {
+        return Ok(host.boot_id());
+    }
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(Error::from)?;
     Ok(id.trim().to_owned())
 }

@@ -9,6 +9,7 @@
 //! | [`handshake`] | both sides prove who they are before anything else is said |
 //! | [`rpc`] | calls, casts and pushes over one proven connection |
 //! | [`redial`] | keeps one connection open |
+//! | [`host`] | the machine: clocks, boot, network; or what a simulation puts in its place |
 //! | [`probe`] | is a process surely gone? |
 //! | [`secret`], [`clock`] | files with secrets, clocks |
 //! | [`folder`], [`files`], [`signals`] | the data folder, the bound on open files, stopping at once |
@@ -23,6 +24,7 @@ pub mod files;
 pub mod folder;
 pub mod frame;
 pub mod handshake;
+pub mod host;
 pub mod logfile;
 pub mod probe;
 mod reader;
@@ -38,4 +40,4 @@ pub use futures_util::future::BoxFuture;
 pub use handshake::{Credential, Keyring, Peer, Principal};
 pub use redial::Reconnecting;
 pub use rpc::{Connection, Incoming, Method, Outgoing, Push, Pushes, Server, Service, Session};
-pub use transport::{Listener, listen};
+pub use transport::listen;

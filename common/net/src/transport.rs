@@ -3,6 +3,7 @@
 
 use crate::BoxFuture;
 use crate::bounds::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, NEXT_ADDRESS, SEND_TIMEOUT};
+use crate::host::simulated;
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -50,6 +51,9 @@ pub struct Tcp;
 
 impl Dial for Tcp {
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Stream>> {
+        if let Some(host) = simulated() {
+            return host.dial(addr);
+        }
         Box::pin(async move {
             match first_to_answer(resolve(addr).await?).await {
                 Ok(stream) => from_tcp(stream).map_err(|error| unreachable(addr, &error)),
@@ -94,19 +98,19 @@ async fn first_to_answer(
 
 /// A TCP socket that listens.
 #[derive(Debug)]
-pub struct Listener {
+struct Listener {
     tcp: TcpListener,
     local: SocketAddr,
 }
 
 /// Listens at `addr` (`host:port`, IPv6 in brackets; port 0 lets the system choose, see
-/// [`Listener::local_addr`]). Without `insecure_plaintext` only at addresses of this machine that nobody
+/// [`Listen::local_addr`]). Without `insecure_plaintext` only at addresses of this machine that nobody
 /// else can reach (loopback), as plain TCP shows every byte to the network.
 ///
 /// # Errors
 /// `USAGE` when `addr` is no address, or off loopback without `insecure_plaintext`; `ALREADY_RUNNING`
 /// when the port is taken; `IO`.
-pub async fn listen(addr: &str, insecure_plaintext: bool) -> Result<Listener> {
+pub async fn listen(addr: &str, insecure_plaintext: bool) -> Result<Box<dyn Listen>> {
     let mut last = None;
     for address in resolve(addr).await? {
         if !address.ip().is_loopback() && !insecure_plaintext {
@@ -116,10 +120,14 @@ pub async fn listen(addr: &str, insecure_plaintext: bool) -> Result<Listener> {
                 "listen on 127.0.0.1 or [::1], or accept plain text with --insecure-plaintext",
             ));
         }
+        let simulated = simulated().map(|host| host.listen(address));
+        if let Some(listener) = simulated {
+            return listener;
+        }
         match TcpListener::bind(address).await {
             Ok(tcp) => {
                 let local = tcp.local_addr().map_err(Error::from)?;
-                return Ok(Listener { tcp, local });
+                return Ok(Box::new(Listener { tcp, local }));
             }
             Err(error) => last = Some(error),
         }
@@ -139,10 +147,13 @@ pub async fn listen(addr: &str, insecure_plaintext: bool) -> Result<Listener> {
     })
 }
 
-impl Listener {
-    /// Where this listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
+impl Listen for Box<dyn Listen> {
+    fn accept(&mut self) -> BoxFuture<'_, Result<Stream>> {
+        (**self).accept()
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        (**self).local_addr()
     }
 }
 
@@ -259,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn plain_text_off_this_machine_needs_consent() {
-        let error = listen("0.0.0.0:0", false).await.unwrap_err();
+        let error = listen("0.0.0.0:0", false).await.err().unwrap();
         assert_eq!(error.code, Code::Usage);
         assert!(error.message.contains("--insecure-plaintext"), "{}", error.message);
         assert_ne!(listen("0.0.0.0:0", true).await.unwrap().local_addr().port(), 0);
@@ -272,7 +283,7 @@ mod tests {
                 assert_eq!(addr, "[::1]:0", "only IPv6 may be missing on this machine");
                 continue;
             };
-            let local = Listener::local_addr(&listener);
+            let local = listener.local_addr();
             let target = local.to_string();
             let (dialled, accepted) = tokio::join!(Tcp.dial(&target), listener.accept());
             let (dialled, accepted) = (dialled.unwrap(), accepted.unwrap());
@@ -292,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn every_address_of_a_name_is_tried() {
         let mut listener = listen("127.0.0.1:0", false).await.unwrap();
-        let good = Listener::local_addr(&listener);
+        let good = listener.local_addr();
         let refusing = {
             let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
             gone.local_addr().unwrap()
@@ -339,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_told_apart() {
         let first = listen("127.0.0.1:0", false).await.unwrap();
-        let error = listen(&first.local_addr().to_string(), false).await.unwrap_err();
+        let error = listen(&first.local_addr().to_string(), false).await.err().unwrap();
         assert_eq!(error.code, Code::AlreadyRunning);
     }
 }

@@ -91,7 +91,7 @@ async fn main() -> Result<(), Failed> {
     let folder = tempfile::tempdir_in(base)?;
     bare(folder.path(), time)?;
     let disk = Arc::new(RealDisk::new(folder.path().to_path_buf())?);
-    let raft = Raft::start(RaftConfig::new(1, "127.0.0.1:0", folder.path()), disk, Arc::new(Rows)).await?;
+    let raft = Raft::start(RaftConfig::new(1, "127.0.0.1:0"), disk, Arc::new(Rows)).await?;
     for in_flight in [1, 4, 64, 256] {
         proposals(&raft, in_flight, time).await?;
     }

@@ -1,6 +1,5 @@
 //! Settings of the group and their bounds.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::RaftError;
@@ -54,8 +53,6 @@ pub struct RaftConfig {
     pub node_id: u64,
     /// Where the other members and the clients reach this one, `host:port`.
     pub addr: String,
-    /// Folder of `state.redb`; made with mode 0700 if absent.
-    pub dir: PathBuf,
     /// Folder of the Raft log on the disk given to [`Raft::start`](crate::Raft::start).
     pub log_folder: String,
     /// redb's cache, in bytes.
@@ -71,12 +68,11 @@ pub struct RaftConfig {
 }
 
 impl RaftConfig {
-    /// The defaults for member `node_id` with its state in `dir`.
-    pub fn new(node_id: u64, addr: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
+    /// The defaults for member `node_id`.
+    pub fn new(node_id: u64, addr: impl Into<String>) -> Self {
         RaftConfig {
             node_id,
             addr: addr.into(),
-            dir: dir.into(),
             log_folder: "raft".to_string(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             segment_bytes: DEFAULT_SEGMENT_BYTES,

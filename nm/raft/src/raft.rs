@@ -115,8 +115,8 @@ impl<M: Machine> Raft<M> {
     /// Starts this member: opens its state and its log, repeats what the state lacks, and joins the group.
     ///
     /// The first start makes a group of one. A group of one leads, and has applied all it ever
-    /// acknowledged, when this returns. `disk` holds the Raft log in `config.log_folder`; the state is a
-    /// file in `config.dir`. Call it within a tokio runtime.
+    /// acknowledged, when this returns. `disk` holds the Raft log in `config.log_folder` and the
+    /// state in `state.redb`. Call it within a tokio runtime.
     pub async fn start(
         config: RaftConfig,
         disk: Arc<dyn Disk>,

@@ -36,7 +36,8 @@ pub(crate) async fn start<M: Machine>(
     disk: Arc<dyn Disk>,
     machine: Arc<M>,
 ) -> Result<Inner, RaftError> {
-    start_with(config, disk, machine, |config| store::open_file(&config.dir, config.cache_bytes)).await
+    let state = disk.clone();
+    start_with(config, disk, machine, move |config| store::open(&*state, config.cache_bytes)).await
 }
 
 pub(crate) async fn start_with<M: Machine>(

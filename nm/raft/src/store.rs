@@ -1,13 +1,11 @@
 //! The state machine's tables in redb.
 
 use std::cell::OnceCell;
-use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::OnceLock;
 
+use log::Disk;
 use nm_core::store::{Store, StoreError, StoreMut, Table};
 use redb::{
     Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -65,18 +63,9 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
     }
 }
 
-/// Opens or makes `state.redb` in `dir`; nobody else may have it open.
-pub(crate) fn open_file(dir: &Path, cache_bytes: usize) -> Result<Database, RaftError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join("state.redb"))?;
-    let opened = Database::builder().set_cache_size(cache_bytes).create_file(file);
-    prepare(opened, &dir.display().to_string())
+/// Opens or makes `state.redb` on `disk`; nobody else may have it open.
+pub(crate) fn open(disk: &dyn Disk, cache_bytes: usize) -> Result<Database, RaftError> {
+    prepare(log::open_database(disk, "state.redb", cache_bytes), "the data folder")
 }
 
 /// Opens or makes the state on another medium.

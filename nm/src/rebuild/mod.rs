@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::machine::Machine;
 use crate::proposer::Proposer;
 use collect::Source;
-use net::{Listener, Server};
+use net::Server;
+use net::transport::Listen;
 use nm_core::gathering::{Gathering, Verdict};
 use nm_raft::Raft;
 use service::{Door, Keys};
@@ -193,7 +194,7 @@ pub(crate) struct Parts {
 pub(crate) async fn run(
     config: &Config,
     parts: Parts,
-    listener: Listener,
+    listener: Box<dyn Listen>,
     stop: &mut (impl Future<Output = ()> + Send + Unpin),
 ) -> Result<bool> {
     let Parts { addr, secret, account, raft, proposer } = parts;

@@ -2,7 +2,7 @@
 
 use super::fake::SECRET;
 use crate::config::{Config, Failback, Switch};
-use crate::run::run_until;
+use crate::run::serve;
 use bytes::Bytes;
 use net::{Connection, Credential, Method};
 use std::path::Path;
@@ -61,7 +61,7 @@ impl House {
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config(folder.path(), failback);
         let tunable = std::sync::Arc::new(crate::manager::Tunable::new(&config));
-        let task = tokio::spawn(run_until(config, tunable, |addr| told.send(addr).unwrap(), async {
+        let task = tokio::spawn(serve(config, tunable, |addr| told.send(addr).unwrap(), async {
             drop(stopped.await)
         }));
         let addr = serving.await.expect("the name manager serves").to_string();

@@ -5,12 +5,9 @@
 //! to where it has followed the journal, and the next start replays what is behind that.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
-use log::{Extent, Position};
+use log::{Disk, Extent, Position};
 use prost::Message;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
@@ -22,6 +19,9 @@ use types::{Code, Error, Result};
 
 use super::entry::{ChunkEntry, ContentEntry, u64_at};
 use super::trouble::index_error;
+
+/// Where it is.
+const FILE: &str = "index.redb";
 
 type Key16 = &'static [u8; 16];
 type Key32 = &'static [u8; 32];
@@ -123,33 +123,24 @@ impl<'t> Tables<'t> {
 }
 
 impl Index {
-    /// Opens `path`, or makes it. One that is broken or of another format is made anew.
-    pub fn open_file(path: &Path, cache_bytes: usize, fresh: bool) -> Result<Index> {
+    /// Opens the index of `disk`, or makes it. One that is broken or of another format is made anew.
+    pub fn open(disk: &dyn Disk, cache_bytes: usize, fresh: bool) -> Result<Index> {
         if fresh {
-            remove(path)?;
+            remove(disk)?;
         }
-        match Self::try_open(path, cache_bytes) {
+        let open = || Self::check(log::open_database(disk, FILE, cache_bytes));
+        match open() {
             Err(Unusable::Never(error)) => Err(error),
             Err(Unusable::Replace(why)) => {
-                tracing::warn!(path = %path.display(), why, "the index is rebuilt from the journal");
-                remove(path)?;
-                Self::try_open(path, cache_bytes).map_err(|unusable| match unusable {
+                tracing::warn!(file = FILE, why, "the index is rebuilt from the journal");
+                remove(disk)?;
+                open().map_err(|unusable| match unusable {
                     Unusable::Never(error) => error,
                     Unusable::Replace(why) => index_error(why),
                 })
             }
             Ok(index) => Ok(index),
         }
-    }
-
-    fn try_open(path: &Path, cache_bytes: usize) -> Result<Index, Unusable> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|e| Unusable::Never(e.into()))?;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).map_err(|e| Unusable::Never(e.into()))?;
-        Self::check(Database::builder().set_cache_size(cache_bytes).create_file(file))
     }
 
     /// An index on another medium than a file.
@@ -410,15 +401,12 @@ enum Unusable {
     Replace(String),
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+fn remove(disk: &dyn Disk) -> Result<()> {
+    match disk.remove(FILE) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e.into()),
         // Durably: once the journal has grown past it, an index that comes back would be believed.
-        Ok(()) => match path.parent() {
-            Some(folder) => Ok(File::open(folder)?.sync_all()?),
-            None => Ok(()),
-        },
+        Ok(()) => Ok(disk.sync_folder("")?),
     }
 }
 

@@ -30,7 +30,6 @@ mod trouble;
 mod upkeep;
 mod writer;
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -108,15 +107,15 @@ struct Writing {
 }
 
 impl Store {
-    /// Opens the store on `disk` with `dir/index.redb`, or makes them. Blocks while it replays what the index
+    /// Opens the store on `disk`, or makes it. Blocks while it replays what the index
     /// lacks of the journal.
     ///
     /// # Errors
     /// `Damaged` when the journal or an extent file is; `UnknownFormat`; `AlreadyRunning` when another process has
     /// the index open; `DiskFull`; `Io`.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, config: StoreConfig) -> Result<Store> {
-        let (path, cache) = (dir.join("index.redb"), config.index_cache_bytes);
-        Store::open_with(disk, &mut |fresh| Index::open_file(&path, cache, fresh), config)
+    pub fn open(disk: Arc<dyn Disk>, config: StoreConfig) -> Result<Store> {
+        let (of, cache) = (disk.clone(), config.index_cache_bytes);
+        Store::open_with(disk, &mut |fresh| Index::open(&*of, cache, fresh), config)
     }
 
     pub(crate) fn open_with(disk: Arc<dyn Disk>, index: MakeIndex<'_>, config: StoreConfig) -> Result<Store> {

@@ -19,7 +19,7 @@ struct Builder;
 
 impl StoreBuilder<Types, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<Types>> {
-        let config = RaftConfig::new(0, "", "unused");
+        let config = RaftConfig::new(0, "");
         let failures = Failures::new();
         let db = store::open_backend(redb::backends::InMemoryBackend::new(), config.cache_bytes).unwrap();
         let state = applier::open(&config, Arc::new(db), Arc::new(Journal), failures.clone()).unwrap();

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -183,7 +182,7 @@ pub(crate) fn small() -> RaftConfig {
         segment_bytes: 8 << 10,
         dirty_entries: 16,
         keep_entries: 4,
-        ..RaftConfig::new(1, "127.0.0.1:0", PathBuf::from("unused"))
+        ..RaftConfig::new(1, "127.0.0.1:0")
     }
 }
 

@@ -448,8 +448,7 @@ fn a_file_on_a_real_disk_is_the_same_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let open = || {
         let disk = Arc::new(log::RealDisk::new(folder.path().to_owned()).unwrap());
-        Store::open(disk, folder.path(), StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() })
-            .unwrap()
+        Store::open(disk, StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() }).unwrap()
     };
     let store = open();
     run(async {

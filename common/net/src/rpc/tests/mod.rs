@@ -11,7 +11,7 @@ use crate::frame::{Frame, FrameCodec, Kind};
 use crate::handshake::{self, Credential, Keyring};
 use crate::reader::FrameReader;
 use crate::rpc::{Connection, Incoming, Method, Outgoing, Server, Service, Session};
-use crate::transport::{Dial, Listen, Listener, Stream, Tcp, listen};
+use crate::transport::{Dial, Listen, Stream, Tcp, listen};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -263,7 +263,7 @@ pub(crate) async fn raw(addr: &str) -> (FrameReader, Box<dyn tokio::io::AsyncWri
 /// A server that lets one client in and then does what the test says.
 pub(crate) async fn fake_server()
 -> (SocketAddr, JoinHandle<(FrameReader, Box<dyn tokio::io::AsyncWrite + Send + Unpin>)>) {
-    let mut listener: Listener = listen("127.0.0.1:0", false).await.unwrap();
+    let mut listener = listen("127.0.0.1:0", false).await.unwrap();
     let addr = listener.local_addr();
     let task = tokio::spawn(async move {
         let Stream { reader, mut writer, peer, .. } = Listen::accept(&mut listener).await.unwrap();

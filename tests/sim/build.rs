@@ -1,0 +1,11 @@
+//! The program's own `getrandom` and `clock_gettime` come before those of the C library also where they are looked up by
+//! name at run time.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    for kind in ["bins", "tests"] {
+        for name in ["getrandom", "clock_gettime"] {
+            println!("cargo::rustc-link-arg-{kind}=-Wl,--export-dynamic-symbol={name}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Deterministic simulation of a cluster: the real name manager, storage servers and client, each on a simulated host;
+//! only clock, network and disk are replaced, and all that happens follows from one seed.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`tape`] | randomness and time instead of the system's |
+//! | [`network`] | streams between hosts: late, cut, broken |
+//! | [`host`] | a host: disk, clock, process; killed, paused, without power |
+//! | [`cluster`] | the hosts of a cluster, and time |
+//! | [`faults`] | what befalls them |
+//! | [`load`] | what clients ask for, and what they are answered |
+//! | [`oracle`] | whether that may be, a file for each invariant |
+//! | [`run`] | all of it for one seed |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod cluster;
+pub mod faults;
+pub mod host;
+pub mod load;
+pub mod network;
+pub mod oracle;
+pub mod run;
+pub mod tape;
+pub mod timeline;

@@ -1,0 +1,2 @@
+//! Simulates.
+fn main() {}

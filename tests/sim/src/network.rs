@@ -1,0 +1,611 @@
+//! The network between simulated hosts: streams of bytes that arrive late, wait while a way is cut, break, and never
+//! arrive in another order than they were sent, as TCP gives them.
+//!
+//! Time is counted in ticks of a millisecond. What happens within a tick is delivered at the earliest in the next one.
+
+use crc_fast::{CrcAlgorithm, checksum};
+use fastrand::Rng;
+use net::BoxFuture;
+use net::probe::ProbeResult;
+use net::transport::{Listen, Stream};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::poll_fn;
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use types::{Code, Error, Result};
+
+/// Ticks, each a millisecond.
+pub type Tick = u64;
+
+/// Bytes that a stream takes before its reader has taken some.
+const WINDOW: usize = 1 << 20;
+/// How long a try to reach a host that says nothing takes.
+const SYN_TIMEOUT: Tick = 60_000;
+
+/// How long things are on their way, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Usually up to so many more than one.
+    pub jitter: Tick,
+    /// One in so many pieces takes up to `slow`; zero: none.
+    pub slow_one_in: u32,
+    /// As long as this.
+    pub slow: Tick,
+}
+
+impl Default for Latency {
+    fn default() -> Latency {
+        Latency { jitter: 1, slow_one_in: 0, slow: 0 }
+    }
+}
+
+/// The network; clones are the same one.
+#[derive(Clone)]
+pub struct Network(Arc<Mutex<State>>);
+
+struct State {
+    random: Rng,
+    now: Tick,
+    latency: Latency,
+    hosts: BTreeMap<IpAddr, HostState>,
+    listeners: BTreeMap<SocketAddr, Arc<Mutex<Queue>>>,
+    pipes: BTreeMap<u64, Pipe>,
+    tries: BTreeMap<u64, Try>,
+    cuts: BTreeSet<(IpAddr, IpAddr)>,
+    next: u64,
+    next_port: u16,
+    /// Of everything that was delivered, in order.
+    trace: u64,
+}
+
+#[derive(Default)]
+struct HostState {
+    /// Without power: nothing goes in or out, and nobody is told.
+    off: bool,
+    /// Tells whether it has lost power in the middle of a step.
+    has_stopped: Option<Box<dyn Fn() -> bool + Send>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    streams: VecDeque<Stream>,
+    waker: Option<Waker>,
+}
+
+enum Item {
+    Data(Vec<u8>),
+    Fin,
+    Reset,
+}
+
+/// One direction of a stream.
+struct Pipe {
+    from: IpAddr,
+    to: IpAddr,
+    /// The other direction.
+    back: u64,
+    flight: VecDeque<(Tick, Item)>,
+    arrived: VecDeque<u8>,
+    bytes: usize,
+    end: Option<End>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    reader_gone: bool,
+    writer_gone: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Fin,
+    Reset,
+}
+
+/// A connection that is being made, or a probe.
+struct Try {
+    from: IpAddr,
+    to: SocketAddr,
+    due: Tick,
+    is_probe: bool,
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+}
+
+enum Outcome {
+    Open(Box<Stream>),
+    Answered,
+    Refused,
+    Silent,
+}
+
+impl State {
+    fn delay(&mut self) -> Tick {
+        let Latency { jitter, slow_one_in, slow } = self.latency;
+        match slow_one_in > 0 && self.random.u32(0..slow_one_in) == 0 {
+            true => 1 + self.random.u64(0..=slow),
+            false => 1 + self.random.u64(0..=jitter),
+        }
+    }
+
+    fn is_cut(&self, from: IpAddr, to: IpAddr) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+
+    fn is_off(&self, host: IpAddr) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.off)
+    }
+
+    /// Whether what it says now never leaves it.
+    fn is_mute(&self, host: IpAddr) -> bool {
+        self.hosts.get(&host).is_some_and(|host| host.off || host.has_stopped.as_ref().is_some_and(|has| has()))
+    }
+
+    fn send(&mut self, pipe: u64, item: Item) {
+        let delay = self.delay();
+        let due = self.now + delay;
+        if let Some(pipe) = self.pipes.get_mut(&pipe) {
+            let due = due.max(pipe.flight.back().map_or(0, |(due, _)| *due));
+            if let Item::Data(data) = &item {
+                pipe.bytes += data.len();
+            }
+            pipe.flight.push_back((due, item));
+        }
+    }
+
+    fn note(&mut self, parts: &[u64]) {
+        for part in parts {
+            self.trace = (self.trace.rotate_left(7) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn open(&mut self, from: SocketAddr, to: SocketAddr, network: &Network) -> (Stream, Stream) {
+        let (there, back) = (self.next, self.next + 1);
+        self.next += 2;
+        for (id, from, to, back) in [(there, from, to, back), (back, to, from, there)] {
+            let pipe = Pipe {
+                from: from.ip(),
+                to: to.ip(),
+                back,
+                flight: VecDeque::new(),
+                arrived: VecDeque::new(),
+                bytes: 0,
+                end: None,
+                reader: None,
+                writer: None,
+                reader_gone: false,
+                writer_gone: false,
+            };
+            self.pipes.insert(id, pipe);
+        }
+        let stream = |read, write, local, peer| Stream {
+            reader: Box::new(Reader { network: network.clone(), pipe: read }),
+            writer: Box::new(Writer { network: network.clone(), pipe: write }),
+            peer,
+            local,
+        };
+        (stream(back, there, from, to), stream(there, back, to, from))
+    }
+}
+
+impl Network {
+    /// A network without hosts whose delays are drawn from `seed`.
+    pub fn new(seed: u64) -> Network {
+        Network(Arc::new(Mutex::new(State {
+            random: Rng::with_seed(seed),
+            now: 0,
+            latency: Latency::default(),
+            hosts: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            next: 0,
+            next_port: 40_000,
+            trace: 0,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time of whatever is sent next.
+    pub fn set_now(&self, now: Tick) {
+        self.state().now = now;
+    }
+
+    /// A number that differs between two runs that did not deliver the same bytes in the same ticks.
+    pub fn trace(&self) -> u64 {
+        self.state().trace
+    }
+
+    /// How long things are on their way from now on.
+    pub fn set_latency(&self, latency: Latency) {
+        self.state().latency = latency;
+    }
+
+    /// Cuts the way from `from` to `to`: what is sent waits until it is mended.
+    pub fn cut(&self, from: IpAddr, to: IpAddr) {
+        self.state().cuts.insert((from, to));
+    }
+
+    /// Mends every way.
+    pub fn mend(&self) {
+        self.state().cuts.clear();
+    }
+
+    /// A host gets power. `has_stopped` tells when it loses it again within a step.
+    pub fn turn_on(&self, host: IpAddr, has_stopped: Box<dyn Fn() -> bool + Send>) {
+        self.state().hosts.insert(host, HostState { off: false, has_stopped: Some(has_stopped) });
+    }
+
+    /// A host loses power: nobody is told, and nothing that it had not sent gets out.
+    pub fn turn_off(&self, host: IpAddr) {
+        let mut state = self.state();
+        state.hosts.entry(host).or_default().off = true;
+        // What it had not got is lost with it.
+        state.pipes.values_mut().filter(|pipe| pipe.to == host).for_each(|pipe| pipe.arrived.clear());
+    }
+
+    /// The sockets of a process are closed, as its system does when it ends: listeners go, and the other sides are told.
+    pub fn end_process(&self, host: IpAddr) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.state();
+            state.listeners.retain(|addr, _| addr.ip() != host);
+            let theirs = |pipe: &(&u64, &Pipe)| pipe.1.from == host && !pipe.1.writer_gone;
+            let writes: Vec<u64> = state.pipes.iter().filter(theirs).map(|(id, _)| *id).collect();
+            let off = state.is_off(host);
+            for id in writes {
+                if let Some(pipe) = state.pipes.get_mut(&id) {
+                    pipe.writer_gone = true;
+                }
+                if !off {
+                    state.send(id, Item::Reset);
+                }
+            }
+            for pipe in state.pipes.values_mut().filter(|pipe| pipe.to == host) {
+                pipe.reader_gone = true;
+                pipe.arrived.clear();
+                wakers.extend(pipe.writer.take());
+            }
+            state.tries.retain(|_, waiting| waiting.from != host);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Breaks all streams between two hosts, as a device between them does that forgets them.
+    pub fn break_streams(&self, one: IpAddr, other: IpAddr) {
+        let mut state = self.state();
+        let between = |pipe: &(&u64, &Pipe)| [(one, other), (other, one)].contains(&(pipe.1.from, pipe.1.to));
+        let pipes: Vec<u64> = state.pipes.iter().filter(between).map(|(id, _)| *id).collect();
+        for id in pipes {
+            state.send(id, Item::Reset);
+        }
+    }
+
+    /// Delivers what is due at `now`.
+    pub fn deliver(&self, now: Tick) {
+        let wakers = {
+            let mut state = self.state();
+            state.now = now;
+            let mut wakers = state.deliver_items();
+            wakers.extend(state.answer_tries(self));
+            wakers
+        };
+        // Outside: whoever is woken may look here.
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn dial(&self, from: IpAddr, to: SocketAddr, is_probe: bool) -> u64 {
+        let mut state = self.state();
+        let delay = state.delay();
+        let (id, due) = (state.next, state.now + delay);
+        state.next += 1;
+        state.tries.insert(id, Try { from, to, due, is_probe, outcome: None, waker: None });
+        id
+    }
+
+    async fn outcome(&self, id: u64) -> Outcome {
+        let _forget = Forget(self, id);
+        poll_fn(|context| {
+            let mut state = self.state();
+            let Some(waiting) = state.tries.get_mut(&id) else { return Poll::Ready(Outcome::Silent) };
+            match waiting.outcome.take() {
+                Some(outcome) => Poll::Ready(outcome),
+                None => {
+                    waiting.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// As [`net::host::Host::dial`], from the host `from`.
+    pub fn connect(&self, from: IpAddr, addr: &str) -> BoxFuture<'static, Result<Stream>> {
+        let (network, addr) = (self.clone(), addr.to_owned());
+        Box::pin(async move {
+            let to: SocketAddr =
+                addr.parse().map_err(|_| Error::new(Code::Usage, format_args!("{addr} is no address"), ""))?;
+            let id = network.dial(from, to, false);
+            let why = match network.outcome(id).await {
+                Outcome::Open(stream) => return Ok(*stream),
+                Outcome::Answered | Outcome::Refused => "Connection refused",
+                Outcome::Silent => "Connection timed out",
+            };
+            Err(Error::new(Code::Unavailable, format_args!("{addr} does not answer ({why})"), "check it"))
+        })
+    }
+
+    /// As [`net::host::Host::probe`], from the host `from`.
+    pub fn probe(&self, from: IpAddr, to: SocketAddr) -> BoxFuture<'static, ProbeResult> {
+        let network = self.clone();
+        Box::pin(async move {
+            let id = network.dial(from, to, true);
+            match network.outcome(id).await {
+                Outcome::Open(_) | Outcome::Answered => ProbeResult::Answered,
+                Outcome::Refused => ProbeResult::Refused,
+                Outcome::Silent => ProbeResult::Silent,
+            }
+        })
+    }
+
+    /// As [`net::host::Host::listen`].
+    ///
+    /// # Errors
+    /// `ALREADY_RUNNING`.
+    pub fn listen(&self, addr: SocketAddr) -> Result<Box<dyn Listen>> {
+        let queue = Arc::new(Mutex::new(Queue::default()));
+        let mut state = self.state();
+        if state.listeners.contains_key(&addr) {
+            return Err(Error::new(Code::AlreadyRunning, format_args!("{addr} is in use"), "stop it"));
+        }
+        state.listeners.insert(addr, queue.clone());
+        Ok(Box::new(Listener { network: self.clone(), addr, queue }))
+    }
+}
+
+struct Forget<'a>(&'a Network, u64);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let gone = self.0.state().tries.remove(&self.1);
+        // Its stream, if it has one, is closed where the state is not held.
+        drop(gone);
+    }
+}
+
+impl State {
+    fn deliver_items(&mut self) -> Vec<Waker> {
+        let (now, mut wakers) = (self.now, Vec::new());
+        let ids: Vec<u64> = self.pipes.keys().copied().collect();
+        for id in ids {
+            loop {
+                let Some(pipe) = self.pipes.get_mut(&id) else { break };
+                let (from, to) = (pipe.from, pipe.to);
+                let is_due = pipe.flight.front().is_some_and(|(due, _)| *due <= now);
+                if !is_due || self.is_cut(from, to) || self.is_off(to) || self.is_off(from) {
+                    break;
+                }
+                let Some(pipe) = self.pipes.get_mut(&id) else { break };
+                let Some((_, item)) = pipe.flight.pop_front() else { break };
+                wakers.extend(pipe.reader.take());
+                match item {
+                    Item::Data(data) if pipe.reader_gone => {
+                        pipe.bytes -= data.len();
+                        let back = pipe.back;
+                        // The system of the host answers for a process that is gone.
+                        if !pipe.writer_gone {
+                            self.send(back, Item::Reset);
+                        }
+                    }
+                    Item::Data(data) => {
+                        let crc = checksum(CrcAlgorithm::Crc64Nvme, &data);
+                        pipe.arrived.extend(&data);
+                        self.note(&[now, id, data.len() as u64, crc]);
+                    }
+                    Item::Fin => pipe.end = pipe.end.or(Some(End::Fin)),
+                    Item::Reset => {
+                        pipe.end = Some(End::Reset);
+                        pipe.arrived.clear();
+                        wakers.extend(pipe.writer.take());
+                        let back = pipe.back;
+                        // What this side would have written is refused from now on.
+                        if let Some(back) = self.pipes.get_mut(&back) {
+                            back.reader_gone = true;
+                            back.flight.clear();
+                            back.bytes = 0;
+                            wakers.extend(back.writer.take());
+                        }
+                        break;
+                    }
+                }
+            }
+            let over = |pipe: &Pipe| pipe.reader_gone && pipe.writer_gone;
+            if self.pipes.get(&id).is_some_and(|pipe| over(pipe) && pipe.flight.is_empty()) {
+                self.pipes.remove(&id);
+            }
+        }
+        wakers
+    }
+
+    fn answer_tries(&mut self, network: &Network) -> Vec<Waker> {
+        let (now, mut wakers) = (self.now, Vec::new());
+        let ids: Vec<u64> = self.tries.keys().copied().collect();
+        for id in ids {
+            let Some(waiting) = self.tries.get(&id).filter(|waiting| waiting.outcome.is_none()) else { continue };
+            let (from, to, due, is_probe) = (waiting.from, waiting.to, waiting.due, waiting.is_probe);
+            let is_silent = self.is_cut(from, to.ip()) || self.is_cut(to.ip(), from) || self.is_off(to.ip());
+            if due > now || (is_silent && now < due + SYN_TIMEOUT) {
+                continue;
+            }
+            let outcome = match self.listeners.get(&to).cloned() {
+                _ if is_silent => Outcome::Silent,
+                None => Outcome::Refused,
+                Some(_) if is_probe => Outcome::Answered,
+                Some(queue) => {
+                    self.next_port = self.next_port.checked_add(1).unwrap_or(40_000);
+                    let (near, far) = self.open(SocketAddr::new(from, self.next_port), to, network);
+                    let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    queue.streams.push_back(far);
+                    wakers.extend(queue.waker.take());
+                    Outcome::Open(Box::new(near))
+                }
+            };
+            self.note(&[now, id, u64::from(to.port())]);
+            if let Some(waiting) = self.tries.get_mut(&id) {
+                waiting.outcome = Some(outcome);
+                wakers.extend(waiting.waker.take());
+            }
+        }
+        wakers
+    }
+}
+
+struct Listener {
+    network: Network,
+    addr: SocketAddr,
+    queue: Arc<Mutex<Queue>>,
+}
+
+impl Listen for Listener {
+    fn accept(&mut self) -> BoxFuture<'_, Result<Stream>> {
+        Box::pin(poll_fn(|context| {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            match queue.streams.pop_front() {
+                Some(stream) => Poll::Ready(Ok(stream)),
+                None => {
+                    queue.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }))
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut state = self.network.state();
+        // A later process of the host may listen there by now.
+        if state.listeners.get(&self.addr).is_some_and(|queue| Arc::ptr_eq(queue, &self.queue)) {
+            state.listeners.remove(&self.addr);
+        }
+    }
+}
+
+struct Reader {
+    network: Network,
+    pipe: u64,
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<IoResult<()>> {
+        let writer = {
+            let mut state = self.network.state();
+            let Some(pipe) = state.pipes.get_mut(&self.pipe) else {
+                return Poll::Ready(Err(IoError::from(ErrorKind::ConnectionReset)));
+            };
+            if pipe.arrived.is_empty() {
+                return match pipe.end {
+                    Some(End::Fin) => Poll::Ready(Ok(())),
+                    Some(End::Reset) => Poll::Ready(Err(IoError::from(ErrorKind::ConnectionReset))),
+                    None => {
+                        pipe.reader = Some(context.waker().clone());
+                        Poll::Pending
+                    }
+                };
+            }
+            let (first, _) = pipe.arrived.as_slices();
+            let len = first.len().min(into.remaining());
+            into.put_slice(&first[..len]);
+            pipe.arrived.drain(..len);
+            pipe.bytes -= len.min(pipe.bytes);
+            pipe.writer.take()
+        };
+        writer.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(pipe) = self.network.state().pipes.get_mut(&self.pipe) {
+            pipe.reader_gone = true;
+            pipe.arrived.clear();
+        }
+    }
+}
+
+struct Writer {
+    network: Network,
+    pipe: u64,
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<IoResult<usize>> {
+        let mut state = self.network.state();
+        let Some(pipe) = state.pipes.get_mut(&self.pipe) else {
+            return Poll::Ready(Err(IoError::from(ErrorKind::BrokenPipe)));
+        };
+        let from = pipe.from;
+        if state.is_mute(from) {
+            // Its host has stopped: this is never sent, and what says so goes on for a moment only.
+            return Poll::Ready(Ok(data.len()));
+        }
+        let Some(pipe) = state.pipes.get_mut(&self.pipe) else { return Poll::Ready(Ok(data.len())) };
+        let back = pipe.back;
+        // A reset that has come is seen by the writer, too.
+        let is_reset = state.pipes.get(&back).is_none_or(|back| back.end == Some(End::Reset));
+        let Some(pipe) = state.pipes.get_mut(&self.pipe) else { return Poll::Ready(Ok(data.len())) };
+        if is_reset || pipe.writer_gone {
+            return Poll::Ready(Err(IoError::from(ErrorKind::BrokenPipe)));
+        }
+        if pipe.bytes >= WINDOW {
+            pipe.writer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let len = data.len().min(WINDOW - pipe.bytes);
+        state.send(self.pipe, Item::Data(data[..len].to_vec()));
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<IoResult<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<IoResult<()>> {
+        self.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Writer {
+    fn finish(&self) {
+        let mut state = self.network.state();
+        let Some(pipe) = state.pipes.get_mut(&self.pipe) else { return };
+        if !std::mem::replace(&mut pipe.writer_gone, true) {
+            let from = pipe.from;
+            if !state.is_mute(from) {
+                state.send(self.pipe, Item::Fin);
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
