@@ -61,15 +61,13 @@ pub fn spawn<W: Worker>(name: &str, bound: usize, worker: W) -> io::Result<(Queu
     }
 }
 
-/// Does `work` where it may block, and gives what it gives.
+/// Does `work` where it may block; it begins at once. What is returned gives what it gives.
 ///
 /// # Errors
 /// As tokio says, when it panicked or the runtime has ended.
-pub async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, tokio::task::JoinError> {
+pub fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
     match is_simulated() {
-        true => tokio::task::spawn(async move { work() }).await,
-        false => tokio::task::spawn_blocking(work).await,
+        true => tokio::task::spawn(async move { work() }),
+        false => tokio::task::spawn_blocking(work),
     }
 }
