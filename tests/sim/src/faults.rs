@@ -1,1 +1,209 @@
-//! todo
+//! What befalls the hosts of a cluster and the ways between them.
+//!
+//! The limit of what two copies can repair is kept here: bytes that were durable on both are never destroyed on both. A
+//! host that loses power loses only what it had not made durable.
+
+use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
+use crate::host::{Condition, DiskPace};
+use crate::network::{Latency, Tick};
+use fastrand::Rng;
+use log::sim::Count;
+use std::fmt;
+
+/// Something that happens to a cluster, and ends after a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9`; started again at its end.
+    Kill(usize),
+    /// The host loses power; started again at its end.
+    PowerCut(usize),
+    /// It loses power in the middle of a step, after so many operations of its disk.
+    PowerCutAt(usize, u64),
+    /// SIGSTOP and SIGCONT.
+    Pause(usize),
+    /// Nothing gets from one host to another.
+    CutOneWay(usize, usize),
+    /// Nothing gets from either to the other.
+    Cut(usize, usize),
+    /// All streams between two hosts break.
+    Break(usize, usize),
+    /// Some of what is sent takes long.
+    SlowNetwork,
+    /// Its disk is slow.
+    SlowDisk(usize),
+}
+
+/// How often what happens.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// The longest time between two faults, ms.
+    pub calm: Tick,
+    /// The longest that one lasts, ms.
+    pub longest: Tick,
+    /// Faults at the same time.
+    pub at_once: usize,
+    /// Clocks go wrong by up to so many millionths.
+    pub drift_ppm: i64,
+}
+
+impl Default for Weather {
+    fn default() -> Weather {
+        Weather { calm: 3000, longest: 4000, at_once: 2, drift_ppm: 500 }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |host: &usize| ["nm", "ss1", "ss1_backup"].get(*host).copied().unwrap_or("a client");
+        match self {
+            Fault::Kill(host) => write!(f, "kill -9 of {}", name(host)),
+            Fault::PowerCut(host) => write!(f, "power cut of {}", name(host)),
+            Fault::PowerCutAt(host, ops) => write!(f, "power cut of {} in {ops} disk operations", name(host)),
+            Fault::Pause(host) => write!(f, "{} stopped", name(host)),
+            Fault::CutOneWay(from, to) => write!(f, "nothing gets from {} to {}", name(from), name(to)),
+            Fault::Cut(one, other) => write!(f, "{} and {} cut off from each other", name(one), name(other)),
+            Fault::Break(one, other) => {
+                write!(f, "connections between {} and {} break", name(one), name(other))
+            }
+            Fault::SlowNetwork => f.write_str("the network is slow"),
+            Fault::SlowDisk(host) => write!(f, "the disk of {} is slow", name(host)),
+        }
+    }
+}
+
+impl Fault {
+    /// Any of them.
+    pub fn draw(random: &mut Rng, hosts: usize) -> Fault {
+        let server = [NM, SS1, SS1, BACKUP, BACKUP][random.usize(0..5)];
+        let one = random.usize(0..hosts);
+        let other = (one + random.usize(1..hosts)) % hosts;
+        match random.u8(0..20) {
+            0..5 => Fault::Kill(server),
+            5..7 => Fault::PowerCut(server),
+            7..10 => Fault::PowerCutAt(server, random.u64(1..60)),
+            10..13 => Fault::Pause(random.usize(0..hosts)),
+            13 => Fault::CutOneWay(one, other),
+            14..16 => Fault::Cut(one, other),
+            16 => Fault::Break(one, other),
+            17 => Fault::SlowNetwork,
+            _ => Fault::SlowDisk(server),
+        }
+    }
+
+    /// Whether it can happen now.
+    fn is_possible(self, cluster: &Cluster) -> bool {
+        let runs = |host: usize| cluster.hosts[host].condition() == Condition::Runs;
+        match self {
+            Fault::Kill(host) | Fault::PowerCut(host) | Fault::PowerCutAt(host, _) | Fault::Pause(host) => {
+                runs(host)
+            }
+            _ => true,
+        }
+    }
+
+    fn begin(self, cluster: &mut Cluster, random: &mut Rng) {
+        let ip = |cluster: &Cluster, host: usize| cluster.hosts[host].ip;
+        match self {
+            Fault::Kill(host) => cluster.hosts[host].kill(),
+            Fault::PowerCut(host) => cluster.hosts[host].cut_power(random.u64(..)),
+            Fault::PowerCutAt(host, ops) => {
+                let disk = &cluster.hosts[host].disk;
+                disk.freeze_at(Count::Ops, disk.count(Count::Ops) + ops);
+            }
+            Fault::Pause(host) => cluster.hosts[host].pause(),
+            Fault::CutOneWay(from, to) => cluster.network.cut(ip(cluster, from), ip(cluster, to)),
+            Fault::Cut(one, other) => {
+                let (one, other) = (ip(cluster, one), ip(cluster, other));
+                cluster.network.cut(one, other);
+                cluster.network.cut(other, one);
+            }
+            Fault::Break(one, other) => {
+                cluster.network.break_streams(ip(cluster, one), ip(cluster, other));
+            }
+            Fault::SlowNetwork => {
+                cluster.network.set_latency(Latency { jitter: 5, slow_one_in: 20, slow: 400 });
+            }
+            Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 60 }),
+        }
+    }
+
+    fn end(self, cluster: &mut Cluster) {
+        match self {
+            Fault::Kill(host) | Fault::PowerCut(host) | Fault::PowerCutAt(host, _) => {
+                if matches!(cluster.hosts[host].condition(), Condition::Down | Condition::Off) {
+                    cluster.start(host);
+                }
+            }
+            Fault::Pause(host) => cluster.hosts[host].go_on(),
+            Fault::CutOneWay(..) | Fault::Cut(..) => cluster.network.mend(),
+            Fault::Break(..) => {}
+            Fault::SlowNetwork => cluster.network.set_latency(Latency::default()),
+            Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 1 }),
+        }
+    }
+}
+
+/// Has faults happen to a cluster as time passes.
+pub struct Sky {
+    weather: Weather,
+    random: Rng,
+    next: Tick,
+    present: Vec<(Tick, Fault)>,
+    /// What has happened: when it began, when it was to end.
+    pub happened: Vec<(Tick, Tick, Fault)>,
+}
+
+impl Sky {
+    /// Nothing has happened yet.
+    pub fn new(weather: Weather, mut random: Rng, now: Tick) -> Sky {
+        let next = now + random.u64(0..=weather.calm);
+        Sky { weather, random, next, present: Vec::new(), happened: Vec::new() }
+    }
+
+    /// Lets the clocks of all hosts go wrong.
+    pub fn set_clocks(&mut self, cluster: &mut Cluster) {
+        let most = self.weather.drift_ppm;
+        for host in &mut cluster.hosts {
+            host.drift_ppm = self.random.i64(-most..=most);
+        }
+    }
+
+    /// What begins or ends now, does.
+    pub fn look(&mut self, cluster: &mut Cluster) {
+        let now = cluster.now();
+        let ended: Vec<Fault> =
+            self.present.extract_if(.., |(end, _)| *end <= now).map(|(_, fault)| fault).collect();
+        for fault in ended {
+            cluster.timeline.note(now, &format!("over: {fault}"));
+            fault.end(cluster);
+        }
+        if now < self.next {
+            return;
+        }
+        self.next = now + self.random.u64(1..=self.weather.calm);
+        let fault = Fault::draw(&mut self.random, cluster.hosts.len());
+        let lasts = self.random.u64(1..=self.weather.longest);
+        if self.present.len() < self.weather.at_once && fault.is_possible(cluster) {
+            cluster.timeline.note(now, &format!("fault: {fault}, for {lasts} ms"));
+            fault.begin(cluster, &mut self.random);
+            self.present.push((now + lasts, fault));
+            self.happened.push((now, now + lasts, fault));
+        }
+    }
+
+    /// Everything that is wrong is mended, and what is down is started.
+    pub fn clear(&mut self, cluster: &mut Cluster) {
+        cluster.timeline.note(cluster.now(), "everything is mended");
+        for (_, fault) in std::mem::take(&mut self.present) {
+            fault.end(cluster);
+        }
+        cluster.network.mend();
+        for host in 0..CLIENTS {
+            // One that was to lose power at an operation which never came, does not.
+            cluster.hosts[host].disk.freeze_at(Count::Ops, u64::MAX);
+            if matches!(cluster.hosts[host].condition(), Condition::Down | Condition::Off) {
+                cluster.start(host);
+            }
+        }
+    }
+}

@@ -140,7 +140,9 @@ impl State {
 
     /// Whether what it says now never leaves it.
     fn is_mute(&self, host: IpAddr) -> bool {
-        self.hosts.get(&host).is_some_and(|host| host.off || host.has_stopped.as_ref().is_some_and(|has| has()))
+        self.hosts
+            .get(&host)
+            .is_some_and(|host| host.off || host.has_stopped.as_ref().is_some_and(|has| has()))
     }
 
     fn send(&mut self, pipe: u64, item: Item) {
@@ -329,8 +331,9 @@ impl Network {
     pub fn connect(&self, from: IpAddr, addr: &str) -> BoxFuture<'static, Result<Stream>> {
         let (network, addr) = (self.clone(), addr.to_owned());
         Box::pin(async move {
-            let to: SocketAddr =
-                addr.parse().map_err(|_| Error::new(Code::Usage, format_args!("{addr} is no address"), ""))?;
+            let to: SocketAddr = addr
+                .parse()
+                .map_err(|_| Error::new(Code::Usage, format_args!("{addr} is no address"), ""))?;
             let id = network.dial(from, to, false);
             let why = match network.outcome(id).await {
                 Outcome::Open(stream) => return Ok(*stream),
@@ -437,7 +440,9 @@ impl State {
         let (now, mut wakers) = (self.now, Vec::new());
         let ids: Vec<u64> = self.tries.keys().copied().collect();
         for id in ids {
-            let Some(waiting) = self.tries.get(&id).filter(|waiting| waiting.outcome.is_none()) else { continue };
+            let Some(waiting) = self.tries.get(&id).filter(|waiting| waiting.outcome.is_none()) else {
+                continue;
+            };
             let (from, to, due, is_probe) = (waiting.from, waiting.to, waiting.due, waiting.is_probe);
             let is_silent = self.is_cut(from, to.ip()) || self.is_cut(to.ip(), from) || self.is_off(to.ip());
             if due > now || (is_silent && now < due + SYN_TIMEOUT) {
