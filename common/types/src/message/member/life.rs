@@ -1,0 +1,161 @@
+//! The life of a storage server: registration, heartbeats and leases, its leave, damage it has met.
+
+use super::RelayMode;
+use crate::message::manager::Placement;
+use crate::record::Server;
+use prost::Message;
+
+/// Answer to [`RegisterServer`](super::RegisterServer).
+#[derive(Clone, PartialEq, Message)]
+pub struct Registered {
+    /// The server as registered.
+    #[prost(message, optional, tag = "1")]
+    pub server: Option<Server>,
+    /// Its key for capabilities and tickets, 32 bytes (R15).
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// The cluster, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub cluster_id: Vec<u8>,
+    /// Generation of the feeds.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+    /// Heartbeat interval, ms.
+    #[prost(uint64, tag = "5")]
+    pub heartbeat_ms: u64,
+    /// Lease from the sending of a heartbeat, ms.
+    #[prost(uint64, tag = "6")]
+    pub lease_ms: u64,
+    /// The name manager's clock, ms since 1970.
+    #[prost(uint64, tag = "7")]
+    pub now_ms: u64,
+    /// The pair as it stands.
+    #[prost(message, optional, tag = "8")]
+    pub placement: Option<Placement>,
+    /// When the partner's contents come through the name manager; grants tell it again.
+    #[prost(enumeration = "RelayMode", tag = "9")]
+    pub relay: i32,
+    /// Nothing of it holds: the name manager is being rebuilt, and the server is asked to stand for that (R26).
+    #[prost(bool, tag = "10")]
+    pub rebuilding: bool,
+}
+
+/// Request of [`Heartbeat`](super::Heartbeat).
+#[derive(Clone, PartialEq, Message)]
+pub struct HeartbeatRequest {
+    /// Server name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Number of this heartbeat; a grant names it, and the lease counts from its sending (R2).
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// Bytes its data takes.
+    #[prost(uint64, tag = "4")]
+    pub used_bytes: u64,
+    /// Room left on its disk, bytes.
+    #[prost(uint64, tag = "5")]
+    pub free_bytes: u64,
+    /// Age of its oldest unfinished disk operation, ms.
+    #[prost(uint64, tag = "6")]
+    pub oldest_io_ms: u64,
+    /// Its store can take no more writes (failed fsync, full disk): why; else empty.
+    #[prost(string, tag = "7")]
+    pub trouble: String,
+    /// The reserve of its disk is touched, or nearly: room is to be made.
+    #[prost(bool, tag = "8")]
+    pub short: bool,
+    /// Its store takes no more writes, ever, until it is started again (R31).
+    #[prost(bool, tag = "9")]
+    pub broken: bool,
+    /// Records that are set aside, because the index did not list them (R24).
+    #[prost(uint64, tag = "20")]
+    pub set_aside: u64,
+}
+
+/// A lease, or that there is none, as answer to a heartbeat or as push.
+#[derive(Clone, PartialEq, Message)]
+pub struct GrantMessage {
+    /// The heartbeat it answers.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Registration it is for.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// Whether the server may serve its pair.
+    #[prost(bool, tag = "3")]
+    pub serve: bool,
+    /// Epoch it may serve in.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Nothing is served before the control feed is applied up to here (R9).
+    #[prost(uint64, tag = "5")]
+    pub serve_from_control: u64,
+    /// Nothing is served before the pair's feed is applied up to here (R9).
+    #[prost(uint64, tag = "6")]
+    pub serve_from_pair: u64,
+    /// The pair as it stands: the partner's address, who acts.
+    #[prost(message, optional, tag = "7")]
+    pub placement: Option<Placement>,
+    /// The name manager's clock, ms since 1970.
+    #[prost(uint64, tag = "8")]
+    pub now_ms: u64,
+    /// The server was declared failed or replaced: register again.
+    #[prost(bool, tag = "9")]
+    pub register_again: bool,
+    /// Send each commit only once it is prepared on both (R27, after three failed handovers).
+    #[prost(bool, tag = "10")]
+    pub both_first: bool,
+    /// When the partner's contents come through the name manager.
+    #[prost(enumeration = "RelayMode", tag = "11")]
+    pub relay: i32,
+}
+
+/// Request of [`Leave`](super::Leave) and [`ReleaseLease`](super::ReleaseLease).
+#[derive(Clone, PartialEq, Message)]
+pub struct LeaveRequest {
+    /// Server name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Its registration.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+}
+
+/// Request of [`LetGo`](super::LetGo).
+#[derive(Clone, PartialEq, Message)]
+pub struct LetGoRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Epoch that ends.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+
+/// Answer to [`Probe`](super::Probe).
+#[derive(Clone, PartialEq, Message)]
+pub struct ProbeReply {
+    /// Registration it believes in.
+    #[prost(uint64, tag = "1")]
+    pub incarnation: u64,
+}
+
+/// Request of [`ReportDamage`](super::ReportDamage): what a read or a page of a scrub met.
+#[derive(Clone, PartialEq, Message)]
+pub struct DamageReport {
+    /// The server whose copies were bad.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// Copies that were repaired from the partner.
+    #[prost(uint64, tag = "2")]
+    pub repaired: u64,
+    /// Copies that are bad still.
+    #[prost(uint64, tag = "3")]
+    pub damaged: u64,
+    /// The name of one of them, and what was wrong with it.
+    #[prost(string, tag = "4")]
+    pub example: String,
+}
