@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use types::record::{Record, Subject};
 use types::{Error, Result};
 
-use super::apply::{Effects, Outcome, Staged, apply, digest_of};
+use super::apply::{Effects, Outcome, Staged, apply};
 use super::change::{Change, RowRecord, session_of};
 use super::compact::Compaction;
 use super::content::Reserved;
 use super::entry::State;
 use super::shared::Shared;
+use super::tables::digest_of;
 use super::trouble::{Operation, log_error};
 
 /// Room on the disk without which the index is not made durable, in bytes; an eighth of what is kept free, if that is

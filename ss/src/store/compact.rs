@@ -17,12 +17,12 @@ use types::record::{Manifest, Row, Subject};
 use types::{Error, Result};
 
 use super::PLACES_PER_RECORD;
-use super::apply::digest_of;
 use super::change::{
     AsideRecord, Change, ChunkPlace, ContentRecord, CursorsRecord, PlacesRecord, RowRecord, session_of,
 };
 use super::commit::Committing;
 use super::entry::{ChunkEntry, ContentEntry, Location, extent_of};
+use super::tables::digest_of;
 use super::trouble::log_error;
 
 /// Bytes of a segment read in one slice, about.

@@ -11,10 +11,10 @@ use types::limits::{BLOCK, CHUNK};
 use types::record::{ChunkRef, Manifest};
 use types::{Code, Error, Result};
 
-use super::apply::digest_of;
 use super::entry::Location;
 use super::scrub::check_manifest;
 use super::shared::Shared;
+use super::tables::digest_of;
 use super::trouble::{damaged, log_error};
 
 /// Compares blocks with their CRC-64s; `bytes` begin at a block.

@@ -9,10 +9,11 @@ use types::ids::SessionId;
 use types::record::{Record, Row, Subject};
 use types::{Code, Error, Result};
 
-use super::apply::{Effects, Outcome, get_content, get_number, record_cost, set_forgotten, set_state};
+use super::apply::{Effects, Outcome, get_number, set_forgotten};
 use super::change::{ForgottenRecord, RowRecord};
 use super::entry::{State, u64_at};
 use super::index::{Tables, meta, with_number};
+use super::tables::{get_content, record_cost, set_state};
 use super::trouble::index_error;
 
 pub(super) fn apply_row(

@@ -74,7 +74,7 @@ pub(super) fn check_manifest(manifest: &Manifest) -> Result<()> {
     }
     let mut digests = Vec::with_capacity(manifest.chunks.len());
     for chunk in &manifest.chunks {
-        digests.push(super::apply::digest_of(&chunk.sha256)?);
+        digests.push(super::tables::digest_of(&chunk.sha256)?);
     }
     let size: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
     let tree = manifest.digest_kind != DigestKind::Cuts as u32;

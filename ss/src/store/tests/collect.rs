@@ -2,8 +2,10 @@
 //! is durable, and whatever crashes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use log::sim::Count;
+use types::ids::SessionId;
 use types::limits::BLOCK;
 use types::record::Kind;
 

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use log::sim::Count;
+use types::ids::SessionId;
 use types::limits::BLOCK;
+use types::record::Record;
 
 use super::super::*;
 use super::collect::{removed, tidy};

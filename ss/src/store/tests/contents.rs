@@ -1,5 +1,6 @@
 //! Uploads, reads, and the life of a content.
 
+use bytes::Bytes;
 use types::content::{block_crcs, crc64};
 use types::limits::{BLOCK, CHUNK, INLINE_MAX, PIECE};
 

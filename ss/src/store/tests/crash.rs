@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use log::Log;
 use log::sim::Count;
+use types::ids::SessionId;
 
 use super::super::*;
 use super::support::*;

@@ -1,5 +1,6 @@
 //! Bad chunks: found on the disk, replaced by a good copy elsewhere, also for whoever replays the journal.
 
+use bytes::Bytes;
 use types::content::sha256;
 use types::limits::{BLOCK, CHUNK};
 use types::record::ChunkRef;

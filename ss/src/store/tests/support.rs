@@ -6,9 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use log::sim::SimDisk;
 use redb::StorageBackend;
+use types::command::Asker;
 use types::content::{block_crcs, crc64};
+use types::ids::SessionId;
 use types::limits::PIECE;
-use types::record::{Kind, Version};
+use types::message::store::Target;
+use types::record::{Kind, Record, Version};
 
 use super::super::*;
 use types::record::{Row, Subject};
