@@ -32,6 +32,8 @@ mod serving;
 mod sessions;
 mod sources;
 pub mod store;
+#[cfg(test)]
+mod test_bench;
 mod tidier;
 mod upload;
 #[cfg(test)]

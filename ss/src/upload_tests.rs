@@ -1,59 +1,27 @@
 //! Uploads against a real store in a temporary folder, without any other server.
 
-use crate::completions::Completions;
-use crate::fetch::Fetches;
-use crate::manager::Managers;
-use crate::node::{Node, Stop};
-use crate::partner::Partner;
-use crate::pool::Pool;
-use crate::repair::Repairs;
-use crate::scrub::Scrubs;
+use crate::node::Node;
 use crate::serving::Serving;
 use crate::sessions::Piece;
-use crate::sessions::Sessions;
-use crate::sources::Sources;
-use crate::store::{Content, Store, StoreConfig};
+use crate::store::Content;
+use crate::test_bench;
 use crate::upload::{Sender, Upload};
 use bytes::Bytes;
-use log::RealDisk;
-use net::Credential;
 use net::clock::boottime;
 use ss_core::session::WriteSession;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use types::Code;
 use types::content::{Digester, block_crcs, crc64, of_chunks};
 use types::ids::SessionId;
 use types::limits::{CHUNK, PIECE};
-use types::message::purpose;
 use types::message::store::{SessionState, Target};
 
 fn node() -> (Arc<Node>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let serving = Arc::new(Serving::new("ss1", None));
-    let credential = Credential::Node { name: "ss1".into(), secret: vec![7; 32] };
-    let managers = Managers { addrs: vec![], credential, serving: serving.clone() };
-    let link = managers.connect(purpose::DATA, None);
-    let stop = Stop::new();
-    let partner = Arc::new(Partner::start(serving.clone(), vec![7; 32], stop.clone()));
-    let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
-    let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
-    let store = Store::open(disk, config).unwrap();
-    let node = Node {
-        disk: OnceLock::from(store),
-        pool: Pool::new(2).unwrap(),
-        sessions: Sessions::default(),
-        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
-        partner,
-        fetches: Fetches::default(),
-        repairs: Repairs::default(),
-        scrubs: Scrubs::new().unwrap(),
-        pace: Default::default(),
-        completions: Completions::start(link, serving.clone(), stop.clone()),
-        serving,
-        stop,
-    };
+    let node = test_bench::node(dir.path(), serving, vec![], [7; 32]);
     (Arc::new(node), dir)
 }
 
