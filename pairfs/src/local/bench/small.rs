@@ -106,7 +106,15 @@ impl Load {
         Ok(self.measured(latencies, took, &before))
     }
 
-    async fn read(self, at_once: usize) -> Result<Measured> {
+    /// Does `work` with the warm files in turn.
+    async fn with_warm<Done>(
+        self,
+        at_once: usize,
+        work: impl Fn(Client, String) -> Done + Copy + 'static,
+    ) -> Result<Measured>
+    where
+        Done: Future<Output = Result<()>>,
+    {
         let paths = self.warm_files().await?;
         let before = self.meter.read();
         let begin = Instant::now();
@@ -115,13 +123,17 @@ impl Load {
             let mut number = task;
             move || {
                 number += 1;
-                let (client, path) = (client.clone(), paths[number % WARM].clone());
-                Some(async move { read_whole(&client, &path).await.map(|_| ()) })
+                Some(work(client.clone(), paths[number % WARM].clone()))
             }
         })
         .await?;
         let took = begin.elapsed();
         Ok(self.measured(latencies, took, &before))
+    }
+
+    async fn read(self, at_once: usize) -> Result<Measured> {
+        let read = |client, path: String| async move { read_whole(&client, &path).await.map(|_| ()) };
+        self.with_warm(at_once, read).await
     }
 
     async fn read_first(self, at_once: usize) -> Result<Measured> {
@@ -143,21 +155,8 @@ impl Load {
     }
 
     async fn info(self, at_once: usize) -> Result<Measured> {
-        let paths = self.warm_files().await?;
-        let before = self.meter.read();
-        let begin = Instant::now();
-        let latencies = at_once_for(at_once, self.span, |task| {
-            let (client, paths) = (self.client.clone(), paths.clone());
-            let mut number = task;
-            move || {
-                number += 1;
-                let (client, path) = (client.clone(), paths[number % WARM].clone());
-                Some(async move { client.info(&path).await.map(|_| ()) })
-            }
-        })
-        .await?;
-        let took = begin.elapsed();
-        Ok(self.measured(latencies, took, &before))
+        let info = |client: Client, path: String| async move { client.info(&path).await.map(|_| ()) };
+        self.with_warm(at_once, info).await
     }
 
     fn measured(&self, latencies: Vec<Duration>, took: Duration, before: &[Cost]) -> Measured {
