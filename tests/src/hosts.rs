@@ -6,6 +6,7 @@
 use crate::binary;
 use crate::cluster::{LATER, SOON, is_gone};
 use crate::command::{self, Ran};
+use crate::tree::text;
 use crate::turns::Turn;
 use crate::wait::{until, within};
 use rustix::process::{Pid, Signal, kill_process};
@@ -357,9 +358,4 @@ fn ip(words: &[&str]) -> Result<(), String> {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
-}
-
-/// A path as an argument.
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
 }

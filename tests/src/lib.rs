@@ -9,6 +9,7 @@
 //! | [`by_hand`] | a member under conditions of its own: environment, open files |
 //! | [`shim`] | a process whose clock jumps or whose disk fails |
 //! | [`wait`] | waits for conditions, never for time alone |
+//! | [`tree`] | folders of files on the own disk: made, and compared |
 //! | [`turns`] | how many clusters run at once |
 //! | [`workload`] | writers and readers that remember every acknowledged byte |
 //! | [`wire`] | talks to the servers' ports directly, honestly or not |
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod command;
 pub mod hosts;
 pub mod shim;
+pub mod tree;
 pub mod turns;
 pub mod wait;
 pub mod wire;

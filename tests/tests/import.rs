@@ -2,53 +2,14 @@
 
 use pairfs_tests::cluster::{LATER, SOON, number};
 use pairfs_tests::hosts::Hosts;
+use pairfs_tests::tree::{shape, text, write};
 use pairfs_tests::workload::filled;
 use pairfs_tests::{until, within};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// By relative path: kind and content or target, mode (0 for a link), modification time in ms.
-fn shape(root: &Path) -> BTreeMap<OsString, (String, u32, i64)> {
-    let mut all = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = path.symlink_metadata().unwrap();
-            let name = path.strip_prefix(root).unwrap().as_os_str().to_owned();
-            let what = match &meta {
-                meta if meta.is_dir() => "folder".to_owned(),
-                meta if meta.is_symlink() => format!("link to {}", fs::read_link(&path).unwrap().display()),
-                meta if meta.is_file() => format!("{:?}", fs::read(&path).unwrap()),
-                _ => "something else".to_owned(),
-            };
-            if meta.is_dir() {
-                folders.push(path);
-            }
-            let mode = if meta.is_symlink() { 0 } else { meta.mode() & 0o777 };
-            all.insert(name, (what, mode, meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000));
-        }
-    }
-    all
-}
-
-fn write(path: &Path, content: &[u8], mode: u32, age: u64) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_123 + age * 1000);
-    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
-}
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn imported(hosts: &Hosts) -> Value {
     within(LATER, "the import to end", || hosts.events("imported").pop().ok_or("no event")).0

@@ -1,6 +1,7 @@
 //! `put` and `get`: files and trees as `cp -r` would, resumable, and nothing that is bad stops the rest.
 
 use pairfs_tests::cluster::SOON;
+use pairfs_tests::tree::{shape_of_files, text, write};
 use pairfs_tests::workload::filled;
 use pairfs_tests::{Cluster, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -9,39 +10,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-/// What a tree looks like: by relative path the kind, content or target, mode and modification time in ms.
-fn shape(root: &Path) -> BTreeMap<String, (String, u32, i64)> {
-    let mut all = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = path.symlink_metadata().unwrap();
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            let what = if meta.is_dir() {
-                folders.push(path);
-                ("folder".to_owned(), 0, 0)
-            } else if meta.is_symlink() {
-                (format!("link {}", fs::read_link(&path).unwrap().display()), 0, 0)
-            } else {
-                let time = meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000;
-                (format!("{:?}", fs::read(&path).unwrap()), meta.mode() & 0o777, time)
-            };
-            all.insert(name, what);
-        }
-    }
-    all
-}
-
-fn write(path: &Path, content: &[u8], mode: u32, age: u64) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_600_000_000_123 + age * 1000);
-    fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
-}
 
 /// A tree with all that can be kept.
 fn make_tree(root: &Path) {
@@ -57,10 +25,6 @@ fn make_tree(root: &Path) {
     symlink("a", root.join("folder link")).unwrap();
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 #[test]
 fn a_tree_comes_back_with_its_bytes_times_modes_links_and_empty_folders() {
     let cluster = Cluster::start(true);
@@ -68,7 +32,7 @@ fn a_tree_comes_back_with_its_bytes_times_modes_links_and_empty_folders() {
     make_tree(&tree);
     cluster.pairfs(&["put", "-r", text(&tree), "/tree"]).ok();
     let ran = cluster.pairfs(&["get", "-r", "/tree", text(&back)]).ok();
-    assert!(shape(&tree) == shape(&back), "{:?}", shape(&back).keys());
+    assert!(shape_of_files(&tree) == shape_of_files(&back), "{:?}", shape_of_files(&back).keys());
     assert!(ran.stderr.is_empty(), "no progress without a terminal: {}", ran.stderr);
     assert!(ran.text().contains("6 files"), "{}", ran.text());
     let info = cluster.info("/tree/a/link");
@@ -221,7 +185,7 @@ fn the_same_command_again_does_only_what_is_missing() {
     fs::remove_file(back.join("tree/a/large")).unwrap();
     fs::write(back.join("tree/small"), b"cut").unwrap();
     assert_eq!(summary(&get())["files"], 2);
-    assert!(shape(&tree) == shape(&back.join("tree")));
+    assert!(shape_of_files(&tree) == shape_of_files(&back.join("tree")));
 }
 
 #[test]
@@ -295,7 +259,7 @@ fn deleting_in_a_folder_of_many_pages_takes_only_what_the_source_has_not() {
         write(&back.join(format!("tree/stale{number}")), b"x", 0o644, 0);
     }
     cluster.pairfs(&["get", "-r", "--delete", "/tree", text(&back)]).ok();
-    assert!(shape(&tree) == shape(&back.join("tree")));
+    assert!(shape_of_files(&tree) == shape_of_files(&back.join("tree")));
     (0..2300).step_by(2).for_each(|number| fs::remove_file(tree.join(format!("f{number:04}"))).unwrap());
     cluster.pairfs(&["put", "-r", "--delete", &format!("{}/.", text(&tree)), "/tree"]).ok();
     let listed = cluster.pairfs(&["ls", "/tree"]).ok().text();
@@ -361,6 +325,6 @@ fn a_tree_is_put_whole_while_its_server_is_killed() {
     // What only ss1 had is owed until it has brought it.
     cluster.wait_settled();
     cluster.pairfs(&["get", "-r", "/tree", text(&back)]).ok();
-    assert!(shape(&tree) == shape(&back));
+    assert!(shape_of_files(&tree) == shape_of_files(&back));
     cluster.assert_copies_equal();
 }
