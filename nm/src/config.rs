@@ -1,6 +1,7 @@
 //! The options of a name manager, the same for `pairfs nm` and for `nm` alone.
 
 use clap::{Args, ValueEnum};
+use net::options::{self, LogOptions};
 use net::settings::Known;
 use std::path::PathBuf;
 use types::Result;
@@ -72,18 +73,9 @@ pub struct Config {
     /// Make the state durable, and let the log before it go, after so many entries
     #[arg(long, value_name = "N", env = "PAIRFS_CHECKPOINT_ENTRIES", value_parser = clap::value_parser!(u64).range(2..))]
     pub checkpoint_entries: Option<u64>,
-    /// What to log: a level (error, warn, info, debug, trace) or module=level pairs with commas
-    #[arg(long, value_name = "FILTER", env = "PAIRFS_LOG")]
-    pub log_level: Option<String>,
-    /// Log into this file, which is rotated, instead of to stderr
-    #[arg(long, value_name = "FILE", env = "PAIRFS_LOG_FILE")]
-    pub log_file: Option<PathBuf>,
-    /// Begin a new log file at this size; three old ones are kept
-    #[arg(long, value_name = "KIB", env = "PAIRFS_LOG_FILE_KIB", default_value_t = net::telemetry::FILE_KIB)]
-    pub log_file_kib: u64,
-    /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
-    #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// Its log, and the file with more options.
+    #[command(flatten)]
+    pub log: LogOptions,
     /// When the members of a pair get their contents through this name manager
     #[arg(long, value_enum, default_value_t, env = "PAIRFS_RELAY")]
     pub relay: Relay,
@@ -101,28 +93,15 @@ pub struct Config {
 impl Config {
     /// The options, for a file that sets some of them.
     pub fn known() -> Vec<Known> {
-        let command = Config::augment_args(clap::Command::new("server"));
-        let known = |arg: &clap::Arg| {
-            Some(Known {
-                long: arg.get_long()?.to_owned(),
-                env: arg.get_env().and_then(|name| name.to_str()).map(str::to_owned),
-                switch: !arg.get_action().takes_values(),
-            })
-        };
-        command.get_arguments().filter_map(known).collect()
+        options::known::<Config>()
     }
 
     /// Starts the log as the options say; `verbosity` 0 is what a server logs unless asked.
     ///
     /// # Errors
-    /// As [`net::telemetry::init_server`].
+    /// As [`LogOptions::start`].
     pub fn start_log(&self, verbosity: i8) -> Result<()> {
-        net::telemetry::init_server(
-            verbosity,
-            self.log_level.as_deref(),
-            self.log_file.as_deref(),
-            self.log_file_kib,
-        )
+        self.log.start(verbosity)
     }
 
     /// What a running name manager cannot change, by name.
@@ -139,15 +118,12 @@ impl Config {
             fast_failover: _,
             relay: _,
             checkpoint_entries,
-            log_level: _,
-            log_file,
-            log_file_kib,
-            config,
+            log,
             rebuild,
             accept_one_member,
             name,
         } = self;
-        vec![
+        let mut fixed = vec![
             ("data", format!("{data:?}")),
             ("listen", listen.clone()),
             ("advertise", format!("{advertise:?}")),
@@ -156,13 +132,12 @@ impl Config {
             ("insecure-plaintext", insecure_plaintext.to_string()),
             ("fast", fast.to_string()),
             ("checkpoint-entries", format!("{checkpoint_entries:?}")),
-            ("log-file", format!("{log_file:?}")),
-            ("log-file-kib", log_file_kib.to_string()),
-            ("config", format!("{config:?}")),
             ("rebuild", rebuild.to_string()),
             ("accept-one-member", accept_one_member.to_string()),
             ("name", name.clone()),
-        ]
+        ];
+        fixed.extend(log.fixed());
+        fixed
     }
 
     /// The times of heartbeats and leases.

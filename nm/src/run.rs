@@ -185,7 +185,7 @@ impl Reload {
             tracing::warn!(%error, "the log file cannot be opened anew");
         }
         let config = match (self.reread)().and_then(|config| {
-            telemetry::set_level(config.log_level.as_deref())?;
+            telemetry::set_level(config.log.log_level.as_deref())?;
             Ok(config)
         }) {
             Ok(config) => config,

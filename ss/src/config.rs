@@ -1,6 +1,7 @@
 //! What an operator says when starting a storage server.
 
 use clap::Args;
+use net::options::{self, LogOptions};
 use net::settings::Known;
 use std::path::PathBuf;
 use types::{Code, Error, Result};
@@ -38,18 +39,9 @@ pub struct Config {
     /// Listen on addresses that other machines can reach, without encryption
     #[arg(long, env = "PAIRFS_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
-    /// What to log: a level (error, warn, info, debug, trace) or module=level pairs with commas
-    #[arg(long, value_name = "FILTER", env = "PAIRFS_LOG")]
-    pub log_level: Option<String>,
-    /// Log into this file, which is rotated, instead of to stderr
-    #[arg(long, value_name = "FILE", env = "PAIRFS_LOG_FILE")]
-    pub log_file: Option<PathBuf>,
-    /// Begin a new log file at this size; three old ones are kept
-    #[arg(long, value_name = "KIB", env = "PAIRFS_LOG_FILE_KIB", default_value_t = net::telemetry::FILE_KIB)]
-    pub log_file_kib: u64,
-    /// File in TOML with options that are given neither here nor by the environment; read again on SIGHUP
-    #[arg(long, value_name = "FILE", env = "PAIRFS_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// Its log, and the file with more options.
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 /// What makes a server a backup by its name alone.
@@ -58,28 +50,15 @@ const BACKUP: &str = "_backup";
 impl Config {
     /// The options, for a file that sets some of them.
     pub fn known() -> Vec<Known> {
-        let command = Config::augment_args(clap::Command::new("server"));
-        let known = |arg: &clap::Arg| {
-            Some(Known {
-                long: arg.get_long()?.to_owned(),
-                env: arg.get_env().and_then(|name| name.to_str()).map(str::to_owned),
-                switch: !arg.get_action().takes_values(),
-            })
-        };
-        command.get_arguments().filter_map(known).collect()
+        options::known::<Config>()
     }
 
     /// Starts the log as the options say; `verbosity` 0 is what a server logs unless asked.
     ///
     /// # Errors
-    /// As [`net::telemetry::init_server`].
+    /// As [`LogOptions::start`].
     pub fn start_log(&self, verbosity: i8) -> Result<()> {
-        net::telemetry::init_server(
-            verbosity,
-            self.log_level.as_deref(),
-            self.log_file.as_deref(),
-            self.log_file_kib,
-        )
+        self.log.start(verbosity)
     }
 
     /// What a running storage server cannot change, by name.
@@ -95,12 +74,9 @@ impl Config {
             replace_disk,
             cluster_secret,
             insecure_plaintext,
-            log_level: _,
-            log_file,
-            log_file_kib,
-            config,
+            log,
         } = self;
-        vec![
+        let mut fixed = vec![
             ("name", name.clone()),
             ("data", format!("{data:?}")),
             ("listen", listen.clone()),
@@ -111,10 +87,9 @@ impl Config {
             ("replace-disk", replace_disk.to_string()),
             ("cluster-secret", format!("{cluster_secret:?}")),
             ("insecure-plaintext", insecure_plaintext.to_string()),
-            ("log-file", format!("{log_file:?}")),
-            ("log-file-kib", log_file_kib.to_string()),
-            ("config", format!("{config:?}")),
-        ]
+        ];
+        fixed.extend(log.fixed());
+        fixed
     }
 
     /// The name of its primary; empty for a primary.

@@ -165,7 +165,7 @@ fn take_new_options(running: &[(&'static str, String)], reread: &Reread<Config>)
         tracing::warn!(%error, "the log file cannot be opened anew");
     }
     let taken = reread().and_then(|config| {
-        telemetry::set_level(config.log_level.as_deref())?;
+        telemetry::set_level(config.log.log_level.as_deref())?;
         Ok(config.fixed())
     });
     match taken {

@@ -14,6 +14,7 @@
 //! | [`secret`], [`clock`] | files with secrets, clocks |
 //! | [`folder`], [`files`], [`signals`] | the data folder, the bound on open files, stopping at once |
 //! | [`telemetry`], [`logfile`], [`settings`] | logs; options from a file |
+//! | `options` | the options that every server has, for its command line (feature `options`) |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -26,6 +27,8 @@ pub mod frame;
 pub mod handshake;
 pub mod host;
 pub mod logfile;
+#[cfg(feature = "options")]
+pub mod options;
 pub mod probe;
 mod reader;
 pub mod redial;

@@ -4,6 +4,7 @@ use super::fake::SECRET;
 use crate::config::{Config, Failback, Switch};
 use crate::run::serve;
 use bytes::Bytes;
+use net::options::LogOptions;
 use net::{Connection, Credential, Method};
 use std::path::Path;
 use std::time::Duration;
@@ -38,10 +39,7 @@ fn config(folder: &Path, failback: Failback) -> Config {
         fast: true,
         failback,
         checkpoint_entries: None,
-        log_level: None,
-        log_file: None,
-        log_file_kib: 1,
-        config: None,
+        log: LogOptions { log_level: None, log_file: None, log_file_kib: 1, config: None },
         relay: crate::config::Relay::default(),
         fast_failover: Switch::On,
         rebuild: false,
