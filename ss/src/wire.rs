@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use net::Connection;
-use prost::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 use types::message::Method;
@@ -20,14 +19,7 @@ pub async fn call<M: Method>(
     body: Bytes,
     patience: Duration,
 ) -> Result<(M::Reply, Bytes)> {
-    let deadline = Instant::now() + patience;
-    let head = Bytes::from(request.encode_to_vec());
-    let (head, body) = connection.call_encoded(M::ID, M::NAME, head, body, deadline).await?;
-    let reply = M::Reply::decode(head).map_err(|error| {
-        let what = format_args!("the answer to {} does not decode ({error})", M::NAME);
-        Error::bad_request(what).outcome_unknown()
-    })?;
-    Ok((reply, body))
+    connection.call_again::<M>(request, body, Instant::now() + patience).await
 }
 
 #[cfg(test)]

@@ -134,7 +134,30 @@ impl Connection {
         deadline: impl Into<Instant>,
     ) -> Result<(M::Reply, Bytes)> {
         let head = Bytes::from(request.encode_to_vec());
-        let (head, body) = self.call_encoded(M::ID, M::NAME, head, body, deadline.into()).await?;
+        drop(request);
+        self.call_and_decode::<M>(head, body, deadline.into()).await
+    }
+
+    /// [`Connection::call`] with a request that is lent, not given away: for calls that may be repeated.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_again<M: Method>(
+        &self,
+        request: &M::Request,
+        body: Bytes,
+        deadline: impl Into<Instant>,
+    ) -> Result<(M::Reply, Bytes)> {
+        self.call_and_decode::<M>(request.encode_to_vec().into(), body, deadline.into()).await
+    }
+
+    async fn call_and_decode<M: Method>(
+        &self,
+        head: Bytes,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<(M::Reply, Bytes)> {
+        let (head, body) = self.call_encoded(M::ID, M::NAME, head, body, deadline).await?;
         let reply = M::Reply::decode(head).map_err(|error| {
             let what = format_args!("the answer to {} does not decode ({error})", M::NAME);
             Error::bad_request(what).outcome_unknown()
