@@ -3,7 +3,7 @@
 use super::context::{Context, Stop, pair_event, refuse};
 use types::Code;
 use types::command::{AbortHandover, Answer, Handover, Promote, Restore};
-use types::record::{Pair, Phase};
+use types::record::{Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, pair: u32) -> Result<Answer, Stop> {
     let pair = context.pair(pair)?.clone();
@@ -24,8 +24,8 @@ fn at_epoch(context: &mut Context<'_>, pair: u32, epoch: u64) -> Result<Pair, St
     Ok(pair.clone())
 }
 
-/// Refuses unless `server` is the other member of `pair` and there, fresh or not: the last resort.
-fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
+/// The member of `pair` that does not act, if that is `server`.
+fn other_member<'a>(context: &'a mut Context<'_>, pair: &Pair, server: &str) -> Result<&'a Server, Stop> {
     if !pair.has(server) || pair.acting == server {
         return refuse(
             Code::Usage,
@@ -33,7 +33,12 @@ fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Re
             "look at `pairfs status`",
         );
     }
-    let known = context.server(server)?;
+    context.server(server).map(|known| &*known)
+}
+
+/// Refuses unless `server` is the other member of `pair` and there, fresh or not: the last resort.
+fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
+    let known = other_member(context, pair, server)?;
     if known.recovered && !known.failed {
         return Ok(());
     }
@@ -42,14 +47,7 @@ fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Re
 
 /// Refuses unless `server` could take over `pair` now.
 fn require_fresh(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
-    if !pair.has(server) || pair.acting == server {
-        return refuse(
-            Code::Usage,
-            format_args!("{server} is not the other member of {}", pair.name),
-            "look at `pairfs status`",
-        );
-    }
-    let known = context.server(server)?;
+    let known = other_member(context, pair, server)?;
     if known.fresh && known.recovered && !known.failed {
         return Ok(());
     }
