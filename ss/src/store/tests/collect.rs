@@ -56,13 +56,7 @@ fn loose_contents_go_and_their_room_is_used_again() {
         assert_eq!(store.used_bytes(), full);
         assert_eq!(held_bytes(&store, session(2)), bytes(LARGE, 2));
     });
-    let before = dump(&store);
-    store.close();
-    for place in [place.restart(), place.restart().without_index()] {
-        let store = place.open().unwrap();
-        assert_eq!(dump(&store), before);
-        store.close();
-    }
+    assert_survives_restarts(&place, store);
 }
 
 #[test]

@@ -204,13 +204,7 @@ fn equal_chunks_are_stored_once_until_the_last_content_goes() {
         settle(&store).await;
         assert_eq!(store.used_bytes(), used);
     });
-    let before = dump(&store);
-    store.close();
-    for place in [place.restart(), place.restart().without_index()] {
-        let store = place.open().unwrap();
-        assert_eq!(dump(&store), before);
-        store.close();
-    }
+    assert_survives_restarts(&place, store);
 }
 
 #[test]

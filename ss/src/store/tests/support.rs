@@ -281,3 +281,14 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 pub async fn settle(store: &Store) {
     store.drop_session(session(254)).await.unwrap();
 }
+
+/// Closes the store; what it is stands after a restart, with its index and without.
+pub fn assert_survives_restarts(place: &Place, store: Store) {
+    let before = dump(&store);
+    store.close();
+    for place in [place.restart(), place.restart().without_index()] {
+        let store = place.open().unwrap();
+        assert_eq!(dump(&store), before);
+        store.close();
+    }
+}

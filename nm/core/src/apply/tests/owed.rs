@@ -130,25 +130,23 @@ fn repeating_a_commit_whose_version_is_owed_settles_it_r12() {
     assert_eq!(world.file("a").unwrap().head(), VersionNumber { epoch: 1, number: 1 });
 }
 
+/// ss1 returns and follows the feed; before the debt is settled ss1_backup fails, and ss1 says what it lacks and holds.
+fn return_and_act(world: &mut World, lacks: Vec<VersionRef>, holds: Vec<VersionRef>) {
+    world.start("ss1");
+    world.catch_up("ss1");
+    let epoch = world.pair().epoch;
+    world.fail("ss1_backup");
+    world.ok(Op::Promote(Promote { pair: 1, epoch, to: "ss1".into(), ..Promote::default() }));
+    world.ok(Op::Owe(Owe { pair: 1, epoch: epoch + 1, lacks, holds, done: true }));
+}
+
 #[test]
 fn what_the_new_acting_member_holds_of_older_debts_is_settled_at_its_owe_r12() {
     let mut world = World::new();
     let (write, answer) = world.commit("a", 1);
     let owed = reference(&write, &answer);
     world.fail_over(vec![owed.clone()]);
-    // ss1 returns and follows the feed; before the debt is settled ss1_backup fails.
-    world.start("ss1");
-    world.catch_up("ss1");
-    let pair = world.pair();
-    world.fail("ss1_backup");
-    world.ok(Op::Promote(Promote {
-        pair: 1,
-        epoch: pair.epoch,
-        to: "ss1".into(),
-        reason: String::new(),
-        accept_loss: false,
-    }));
-    world.ok(Op::Owe(Owe { pair: 1, epoch: pair.epoch + 1, lacks: vec![], holds: vec![owed], done: true }));
+    return_and_act(&mut world, vec![], vec![owed]);
     assert_eq!(world.pair().owed, 0);
     assert_eq!(world.file("a").unwrap().head(), VersionNumber { epoch: 1, number: 1 });
 }
@@ -174,12 +172,7 @@ fn what_the_acting_member_should_have_brought_along_and_has_not_is_told_as_lost_
     let (write, answer) = world.commit("a", 1);
     let owed = reference(&write, &answer);
     world.fail_over(vec![owed.clone()]);
-    world.start("ss1");
-    world.catch_up("ss1");
-    let pair = world.pair();
-    world.fail("ss1_backup");
-    world.ok(Op::Promote(Promote { pair: 1, epoch: pair.epoch, to: "ss1".into(), ..Promote::default() }));
-    world.ok(Op::Owe(Owe { pair: 1, epoch: pair.epoch + 1, lacks: vec![owed], holds: vec![], done: true }));
+    return_and_act(&mut world, vec![owed], vec![]);
     assert_eq!((world.pair().owed, world.pair().lost), (0, 1));
     world.start("ss1_backup");
     world.catch_up("ss1_backup");
