@@ -60,6 +60,8 @@ pub struct Request {
     pub path: String,
     /// What for.
     pub ask: Ask,
+    /// When it was begun, ms.
+    pub at: u64,
     /// Its place among all begins and ends.
     pub begun: usize,
     /// The place of its end, and what came of it; none: it has not ended.
@@ -88,7 +90,8 @@ impl History {
         let mut state = self.state();
         state.places += 1;
         let begun = state.places;
-        state.requests.push(Request { worker, path: path.to_owned(), ask, begun, ended: None });
+        let at = crate::tape::now().as_millis().try_into().unwrap_or(u64::MAX);
+        state.requests.push(Request { worker, path: path.to_owned(), ask, at, begun, ended: None });
         state.requests.len() - 1
     }
 

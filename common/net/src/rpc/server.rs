@@ -28,11 +28,10 @@ struct House {
     places: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    /// Numbers sessions.
+    sessions: AtomicU64,
     draining: CancellationToken,
 }
-
-/// Numbers sessions.
-static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 impl Server {
     /// [`Server::run_within`] at most [`CONN_MAX`] connections.
@@ -66,6 +65,7 @@ impl Server {
             places: Arc::new(Semaphore::new(places)),
             strangers: Arc::new(Semaphore::new(HANDSHAKES_MAX.min(places / 2))),
             bulk: Arc::new(Semaphore::new(SERVER_WINDOW)),
+            sessions: AtomicU64::new(1),
             draining: CancellationToken::new(),
         });
         let mut guests = JoinSet::new();
@@ -137,7 +137,7 @@ impl House {
             }
         };
         drop(stranger);
-        let id = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let id = self.sessions.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session::new(id, peer, writer, Some(place)));
         tracing::debug!(session = id, peer = ?session.peer, "connected");
         // Queued before the service can push, written after it has agreed.
@@ -191,6 +191,7 @@ mod tests {
             places: Arc::new(Semaphore::new(places)),
             strangers: Arc::new(Semaphore::new(strangers)),
             bulk: Arc::new(Semaphore::new(SERVER_WINDOW)),
+            sessions: AtomicU64::new(1),
             draining: CancellationToken::new(),
         });
         let mut listener = listen("127.0.0.1:0", false).await.unwrap();

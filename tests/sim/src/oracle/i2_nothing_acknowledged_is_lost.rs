@@ -15,10 +15,38 @@ pub fn shared_files(requests: &[Request]) -> Vec<Violation> {
     let shared = by_path(requests).into_iter().filter(|(path, _)| path.starts_with("/shared/"));
     let judged = shared.filter_map(|(path, requests)| match check(&requests) {
         Verdict::Linearizable => None,
-        Verdict::Not => Some((path, requests, "its answers contradict each other")),
+        Verdict::Not => Some((path, first_contradiction(&requests), "its answers contradict each other")),
         Verdict::Undecided => Some((path, requests, "there are too many orders to try")),
     });
     judged.map(|(path, requests, why)| violation(path, why, &requests)).collect()
+}
+
+/// How many requests before a contradiction are shown.
+const SHOWN: usize = 15;
+
+/// The requests up to the answer with which they first contradict each other, the last of them.
+fn first_contradiction<'a>(requests: &[&'a Request]) -> Vec<&'a Request> {
+    let mut ends: Vec<usize> =
+        requests.iter().filter_map(|request| request.ended.as_ref().map(|(place, _)| *place)).collect();
+    ends.sort_unstable();
+    // Up to a place: what ended later is as if it had not ended.
+    let upto = |end: usize| -> Vec<Request> {
+        let known = requests.iter().filter(|request| request.begun < end);
+        let mut known: Vec<Request> = known.map(|request| Request::clone(request)).collect();
+        for request in &mut known {
+            request.ended = request.ended.take().filter(|(place, _)| *place <= end);
+        }
+        known
+    };
+    let contradict = |end: usize| {
+        let known = upto(end);
+        check(&known.iter().collect::<Vec<_>>()) == Verdict::Not
+    };
+    let first = ends.partition_point(|end| !contradict(*end));
+    let end = ends.get(first).copied().unwrap_or(usize::MAX);
+    let mut shown: Vec<&Request> = requests.iter().filter(|request| request.begun < end).copied().collect();
+    shown.drain(..shown.len().saturating_sub(SHOWN));
+    shown
 }
 
 fn violation(path: &str, why: &str, requests: &[&Request]) -> Violation {
@@ -27,10 +55,12 @@ fn violation(path: &str, why: &str, requests: &[&Request]) -> Violation {
 }
 
 fn line(request: &Request) -> String {
-    let Request { worker, ask, begun, ended, .. } = request;
+    let Request { worker, ask, at, begun, ended, .. } = request;
     match ended {
-        Some((place, came)) => format!("  {begun:>5}–{place:<5} worker {worker} {ask:?} → {came:?}"),
-        None => format!("  {begun:>5}–      worker {worker} {ask:?}"),
+        Some((place, came)) => {
+            format!("  {at:>6} ms {begun:>5}–{place:<5} worker {worker} {ask:?} → {came:?}")
+        }
+        None => format!("  {at:>6} ms {begun:>5}–      worker {worker} {ask:?}"),
     }
 }
 
@@ -119,7 +149,7 @@ mod tests {
     const V: fn(u64) -> VersionNumber = |number| VersionNumber { epoch: 1, number };
 
     fn request(ask: Ask, begun: usize, came: Came) -> Request {
-        Request { worker: 0, path: "/own/0".into(), ask, begun, ended: Some((begun + 1, came)) }
+        Request { worker: 0, path: "/own/0".into(), ask, at: 0, begun, ended: Some((begun + 1, came)) }
     }
 
     fn write(value: Value, begun: usize) -> Request {

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     fn request(ask: Ask, begun: usize, ended: usize, came: Came) -> Request {
-        Request { worker: 0, path: "/shared/0".into(), ask, begun, ended: Some((ended, came)) }
+        Request { worker: 0, path: "/shared/0".into(), ask, at: 0, begun, ended: Some((ended, came)) }
     }
 
     #[test]
