@@ -199,6 +199,8 @@ struct Budget {
 #[derive(Default)]
 struct BudgetState {
     used: usize,
+    /// How many wait for room.
+    waiting: usize,
     closed: bool,
 }
 
@@ -223,14 +225,20 @@ impl Budget {
             if !wait {
                 return Taken::Full;
             }
+            state.waiting += 1;
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 
     fn give(&self, weight: usize) {
         if weight > 0 {
-            lock(&self.state).used -= weight;
-            self.freed.notify_all();
+            let mut state = lock(&self.state);
+            state.used -= weight;
+            // A system call, and this is once a batch: only if it wakes somebody.
+            if state.waiting > 0 {
+                self.freed.notify_all();
+            }
         }
     }
 }
