@@ -4,8 +4,9 @@
 use crate::node::Node;
 use crate::partner::PATIENCE;
 use crate::sessions::Piece;
-use crate::upload::{DIGESTS, InMemory, Upload};
+use crate::upload::{DIGESTS, Upload};
 use bytes::Bytes;
+use net::buffers::charged;
 use ss_core::passing::Passing;
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Passer {
         loop {
             changes.mark_unchanged();
             while let Some((range, piece)) = self.upload.next_to_pass() {
-                let (piece, memory) = match piece {
+                let piece = match piece {
                     Some(in_memory) => in_memory,
                     None => self.read_back(range).await?,
                 };
@@ -98,7 +99,6 @@ impl Passer {
                 let node = self.node.clone();
                 calls.spawn(async move {
                     let passed = node.partner.call::<PassPiece>(&request, piece.bytes, PATIENCE).await;
-                    drop(memory);
                     passed.map(|(there, _)| there)
                 });
             }
@@ -129,20 +129,20 @@ impl Passer {
 
     /// Reads bytes back. While a commit makes the content durable they are neither the upload's any more nor
     /// the store's yet; that passes.
-    async fn read_back(&self, range: Range<u64>) -> Result<InMemory> {
+    async fn read_back(&self, range: Range<u64>) -> Result<Piece> {
         let len = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
         let memory = self.node.sessions.read_back.clone().acquire_many_owned(len);
-        let memory = Arc::new(memory.await.map_err(Error::internal)?);
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let share = memory.await.map_err(Error::internal)?;
+        let (end, offset) = (Instant::now() + PATIENCE, range.start);
+        let bytes = loop {
             let (upload, store, range) = (self.upload.clone(), self.node.store()?.clone(), range.clone());
-            let offset = range.start;
-            let read = self.node.pool.run(move || upload.read_back(&store, range)).await;
-            if read.is_ok() || self.upload.is_over() || Instant::now() >= end {
-                return read.map(|bytes| (Piece { offset, crcs: block_crcs(&bytes), bytes }, memory));
+            match self.node.pool.run(move || upload.read_back(&store, range)).await {
+                Ok(bytes) => break bytes,
+                Err(error) if self.upload.is_over() || Instant::now() >= end => return Err(error),
+                Err(_) => tokio::time::sleep(READ_PAUSE).await,
             }
-            tokio::time::sleep(READ_PAUSE).await;
-        }
+        };
+        Ok(Piece { offset, crcs: block_crcs(&bytes), bytes: charged(bytes, share) })
     }
 
     /// The last digests that the partner lacks; if there are more than one message takes, those before go at once.

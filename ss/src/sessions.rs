@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use types::ids::SessionId;
-use types::limits::{MIB, SERVER_READS, SERVER_WINDOW, SESSIONS_MAX};
+use types::limits::{MIB, SERVER_READS, SESSIONS_MAX};
 use types::message::store::Target;
 use types::{Code, Error, Result};
 
@@ -25,8 +25,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// All uploads of this server.
 pub struct Sessions {
     table: Mutex<HashMap<SessionId, Arc<Upload>>>,
-    /// Bytes of pieces that may be in memory.
-    pub budget: Arc<Semaphore>,
     /// Bytes that may be in memory because they were read back for passing them on.
     pub read_back: Arc<Semaphore>,
     /// Bytes of answers to reads that may be in memory.
@@ -39,7 +37,6 @@ impl Default for Sessions {
     fn default() -> Sessions {
         Sessions {
             table: Mutex::default(),
-            budget: Arc::new(Semaphore::new(SERVER_WINDOW)),
             read_back: Arc::new(Semaphore::new(READ_BACK)),
             reads: Arc::new(Semaphore::new(SERVER_READS)),
             landed: watch::channel(0).0,
@@ -155,7 +152,7 @@ impl Sessions {
     }
 }
 
-/// A piece on its way to the disk.
+/// A piece on its way to the disk. Its bytes hold their share of what may be in memory (R38).
 pub(crate) struct Piece {
     pub offset: u64,
     pub bytes: Bytes,

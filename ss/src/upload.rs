@@ -22,18 +22,17 @@ use ss_core::session::{PieceStep, WriteSession};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use types::ids::SessionId;
-use types::limits::SERVER_WINDOW;
 use types::message::partner::PassedSession;
 use types::message::store::{Receipt, SessionState, Target};
 use types::record::Manifest;
 use types::{Code, Error, Result};
 
-pub(crate) use passing::{DIGESTS, InMemory};
+pub(crate) use passing::DIGESTS;
 
-/// How long a piece waits for those before it, for memory, or for the partner.
+/// How long a piece waits for those before it, or for the partner.
 const PIECE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of pieces kept for passing on; what does not fit is read back from the disk.
 const RECENT: u64 = ss_core::passing::IN_FLIGHT;
@@ -49,7 +48,6 @@ pub(crate) enum Sender {
 
 struct Queued {
     piece: Piece,
-    memory: Arc<OwnedSemaphorePermit>,
     hashed_here: bool,
     done: oneshot::Sender<Result<u64>>,
 }
@@ -73,7 +71,7 @@ struct State {
     writing: bool,
     passing: Passing,
     passer: bool,
-    recent: VecDeque<InMemory>,
+    recent: VecDeque<Piece>,
     /// Chunks whose digests the partner was told.
     told: usize,
     /// Set by the commit.
@@ -204,7 +202,7 @@ impl Upload {
     /// that come at once must be begun in their order; one that overtook another waits for it.
     ///
     /// # Errors
-    /// `BAD_REQUEST`, `LOCKED`; `DAMAGED` for a wrong checksum; `DISK_FULL`; `BUSY`.
+    /// `BAD_REQUEST`, `LOCKED`; `DAMAGED` for a wrong checksum; `DISK_FULL`.
     pub(crate) async fn piece(
         self: &Arc<Self>,
         node: &Arc<Node>,
@@ -213,9 +211,6 @@ impl Upload {
     ) -> Result<SessionState> {
         ss_core::session::check_piece(piece.offset, piece.bytes.len())?;
         let store = node.store()?.clone();
-        let memory = u32::try_from(piece.bytes.len().min(SERVER_WINDOW)).unwrap_or(u32::MAX);
-        let memory = timeout(PIECE_WAIT, node.sessions.budget.clone().acquire_many_owned(memory));
-        let memory = memory.await.ok().and_then(Result::ok).ok_or_else(too_much)?;
         self.wait_for(piece.offset).await?;
         // Before the piece is queued: so they are taken in the order of the pieces they came with.
         if let Sender::Acting(from, digests) = &sender {
@@ -223,7 +218,7 @@ impl Upload {
         }
         let (done, written) = oneshot::channel();
         let hashed_here = sender == Sender::Client;
-        match self.queue(Queued { piece, memory: Arc::new(memory), hashed_here, done })? {
+        match self.queue(Queued { piece, hashed_here, done })? {
             None => {}
             Some(start) => {
                 if start {
@@ -283,7 +278,7 @@ impl Upload {
                     }
                 }
             };
-            let Queued { piece, memory, hashed_here, done } = queued;
+            let Queued { piece, hashed_here, done } = queued;
             let written = {
                 let mut slot = lock(&self.writer);
                 writer(&mut slot, store, self.size_hint).push(piece.offset, &piece.bytes, &piece.crcs)
@@ -291,9 +286,9 @@ impl Upload {
             match &written {
                 Ok(held) => {
                     if hashed_here {
-                        self.hash(&piece, &memory, store, pool);
+                        self.hash(&piece, store, pool);
                     }
-                    self.wrote(*held, piece, memory);
+                    self.wrote(*held, piece);
                 }
                 Err(error) => self.not_written(error),
             }
@@ -303,8 +298,8 @@ impl Upload {
     }
 
     /// Has a piece hashed that was written; on a disk thread.
-    fn hash(self: &Arc<Self>, piece: &Piece, memory: &Arc<OwnedSemaphorePermit>, store: &Store, pool: &Pool) {
-        match self.hashing.offer(piece.offset, piece.bytes.clone(), memory.clone()) {
+    fn hash(self: &Arc<Self>, piece: &Piece, store: &Store, pool: &Pool) {
+        match self.hashing.offer(piece.offset, piece.bytes.clone()) {
             Offered::Running => {}
             Offered::Start => {
                 let (upload, store) = (self.clone(), store.clone());
@@ -328,12 +323,12 @@ impl Upload {
         self.hashing.tell(from, digests);
     }
 
-    fn wrote(&self, held: u64, piece: Piece, memory: Arc<OwnedSemaphorePermit>) {
+    fn wrote(&self, held: u64, piece: Piece) {
         let mut state = lock(&self.state);
         state.held = held;
-        let kept: u64 = state.recent.iter().map(|(piece, _)| piece.bytes.len() as u64).sum();
+        let kept: u64 = state.recent.iter().map(|piece| piece.bytes.len() as u64).sum();
         if state.passing.is_on() && kept < RECENT {
-            state.recent.push_back((piece, memory));
+            state.recent.push_back(piece);
         }
         drop(state);
         self.progress.send_modify(|progress| progress.held = held);
@@ -362,8 +357,4 @@ impl Upload {
         let _ = timeout(PIECE_WAIT, near).await;
         self.progress()
     }
-}
-
-fn too_much() -> Error {
-    Error::new(Code::Busy, "too many bytes are on their way to the disk", "send them again in a moment")
 }

@@ -7,11 +7,15 @@ use crate::store::Content;
 use crate::test_bench;
 use crate::upload::{Sender, Upload};
 use bytes::Bytes;
+use net::buffers::charged;
 use net::clock::boottime;
+use ss_core::passing::Passing;
 use ss_core::session::WriteSession;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use types::Code;
 use types::content::{Digester, block_crcs, crc64, of_chunks};
 use types::ids::SessionId;
@@ -100,12 +104,17 @@ async fn a_commit_before_all_bytes_are_here_says_so_and_leaves_the_upload_as_it_
 async fn an_upload_that_was_given_up_gives_its_memory_and_its_place_back() {
     let (node, _dir) = node();
     let upload = upload(&node);
-    let before = node.sessions.budget.available_permits();
-    let piece = content(PIECE);
+    let budget = Arc::new(Semaphore::new(PIECE));
+    let share = budget.clone().try_acquire_many_owned(PIECE as u32).unwrap();
+    let piece = charged(content(PIECE), share);
+    // As if there were a partner that takes nothing: the piece is kept for it.
+    upload.passing_changed(|passing| *passing = Passing::new(true));
     send(&node, &upload, 0, block_crcs(&piece), piece).await.unwrap();
+    assert_eq!(budget.available_permits(), 0);
     node.forget(&upload).await;
     assert!(node.sessions.get(upload.id).is_none() && upload.is_over());
-    assert_eq!(node.sessions.budget.available_permits(), before);
+    // Once the thread that hashes has let go of it, too.
+    drop(timeout(Duration::from_secs(60), budget.acquire_many(PIECE as u32)).await.unwrap().unwrap());
 }
 
 /// What the acting member sends of `bytes`: pieces, each with the digests that are complete before it.

@@ -8,6 +8,7 @@
 use crate::bounds::BUFFERS_KEPT;
 use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
+use tokio::sync::OwnedSemaphorePermit;
 use types::limits::PIECE;
 
 /// Bytes of a buffer: one piece.
@@ -71,9 +72,40 @@ impl Drop for Buffer {
     }
 }
 
+/// The same bytes, which hold their share of a budget until the last slice of them is dropped: wherever they wait
+/// meanwhile, they are counted once (R38).
+pub fn charged(bytes: Bytes, share: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(Charged { bytes, _share: share })
+}
+
+struct Charged {
+    bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn bytes_give_their_share_back_when_the_last_slice_of_them_goes() {
+        let budget = Arc::new(Semaphore::new(9));
+        let share = budget.clone().try_acquire_many_owned(9).unwrap();
+        let bytes = charged(Bytes::from_static(b"all of it"), share);
+        let part = bytes.slice(3..6);
+        drop(bytes);
+        assert_eq!((&part[..], budget.available_permits()), (&b" of"[..], 0));
+        drop(part);
+        assert_eq!(budget.available_permits(), 9);
+    }
 
     #[test]
     fn a_buffer_in_use_is_not_given_out_again() {

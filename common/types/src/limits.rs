@@ -21,8 +21,8 @@ pub const INLINE_MAX: usize = 16 * KIB;
 pub const BLOCK: usize = 64 * KIB;
 /// The most bytes a client keeps that are not yet on both members.
 pub const CLIENT_WINDOW: usize = 16 * MIB;
-/// The most bytes of requests in flight in one server, over all connections; and of uploads that are kept beyond
-/// their request, over all sessions (R38).
+/// The most bytes of large requests in one server, over all connections, from their arrival until nothing needs them
+/// any more: also pieces of uploads that are kept to be hashed or passed on (R38).
 pub const SERVER_WINDOW: usize = 64 * MIB;
 /// The most bytes of answers to reads in one server that are not written out yet, over all connections (R38).
 pub const SERVER_READS: usize = 32 * MIB;

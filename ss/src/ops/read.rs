@@ -4,12 +4,12 @@
 use crate::node::Node;
 use crate::repair::{heal, is_bad};
 use bytes::Bytes;
+use net::buffers::charged;
 use net::{BoxFuture, Outgoing};
 use ss_core::head::{Place, readable};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use types::capability::right;
 use types::content::crc64;
@@ -71,20 +71,8 @@ async fn read_chunks(
     };
     match read {
         Err(error) if is_bad(&error) => read_healed(node, name, version, Some(manifest), offset, len).await,
-        read => read
-            .map(|(bytes, crc)| answer(version, Bytes::from_owner(Unsent { bytes, _memory: memory }), crc)),
-    }
-}
-
-/// Bytes of an answer, and their share of what answers may take; given back when they are written out.
-struct Unsent {
-    bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Unsent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        // Given back when they are written out.
+        read => read.map(|(bytes, crc)| answer(version, charged(bytes, memory), crc)),
     }
 }
 

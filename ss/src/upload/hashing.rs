@@ -9,8 +9,7 @@ use crate::sessions::lock;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::Mutex;
 use types::Result;
 use types::content::Digester;
 use types::limits::PIECE;
@@ -40,7 +39,6 @@ struct Queue {
 struct Waiting {
     offset: u64,
     bytes: Bytes,
-    _memory: Arc<OwnedSemaphorePermit>,
 }
 
 /// Who takes a piece has to do this.
@@ -56,11 +54,11 @@ pub(crate) enum Offered {
 
 impl Hashing {
     /// Takes a piece that was just written. If it does not follow what was taken before, it is read back later.
-    pub(crate) fn offer(&self, offset: u64, bytes: Bytes, memory: Arc<OwnedSemaphorePermit>) -> Offered {
+    pub(crate) fn offer(&self, offset: u64, bytes: Bytes) -> Offered {
         let mut queue = lock(&self.queue);
         if offset == queue.next {
             queue.next += bytes.len() as u64;
-            queue.pieces.push_back(Waiting { offset, bytes, _memory: memory });
+            queue.pieces.push_back(Waiting { offset, bytes });
         }
         match std::mem::replace(&mut queue.running, true) {
             false => Offered::Start,
@@ -91,7 +89,7 @@ impl Hashing {
             }
             first
         };
-        let Some(Waiting { offset, bytes, .. }) = first else {
+        let Some(Waiting { offset, bytes }) = first else {
             let read = read(taken..piece_end(taken, held()));
             let bytes = read.inspect_err(|_| lock(&self.queue).running = false)?;
             digester.update(&bytes);
@@ -149,7 +147,6 @@ fn piece_end(from: u64, held: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::Semaphore;
     use types::limits::CHUNK;
 
     fn bytes() -> Bytes {
@@ -163,8 +160,7 @@ mod tests {
     }
 
     fn offer(hashing: &Hashing, range: Range<usize>) -> Offered {
-        let memory = Arc::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
-        hashing.offer(range.start as u64, bytes().slice(range), memory)
+        hashing.offer(range.start as u64, bytes().slice(range))
     }
 
     fn finish(hashing: &Hashing) -> u64 {

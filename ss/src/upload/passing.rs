@@ -7,13 +7,10 @@ use bytes::Bytes;
 use ss_core::passing::Passing;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use types::limits::{FRAME_HEAD_MAX, PIECE};
 use types::record::Manifest;
 use types::{Error, Result};
-
-/// A piece, and its share of what may be in memory.
-pub(crate) type InMemory = (Piece, Arc<OwnedSemaphorePermit>);
 
 /// Digests of chunks in one message.
 pub(crate) const DIGESTS: usize = 4096;
@@ -57,14 +54,14 @@ impl Upload {
 
     /// The next bytes for the partner, marked as sent; the bytes themselves, with their checksums, if they are in
     /// memory.
-    pub(crate) fn next_to_pass(&self) -> Option<(Range<u64>, Option<InMemory>)> {
+    pub(crate) fn next_to_pass(&self) -> Option<(Range<u64>, Option<Piece>)> {
         let mut state = lock(&self.state);
         let range = state.passing.next(state.held)?;
-        while state.recent.front().is_some_and(|(piece, _)| piece.end() <= range.start) {
+        while state.recent.front().is_some_and(|piece| piece.end() <= range.start) {
             state.recent.pop_front();
         }
         let piece = match state.recent.front() {
-            Some((piece, _)) if piece.offset == range.start && piece.end() == range.end => {
+            Some(piece) if piece.offset == range.start && piece.end() == range.end => {
                 state.recent.pop_front()
             }
             _ => None,

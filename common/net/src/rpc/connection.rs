@@ -2,6 +2,7 @@
 
 use crate::BoxFuture;
 use crate::bounds::{BULK_MIN, DRAIN_MAX, HELLO_FRAME_MAX, INLINE_BURST, LINGER_MAX, REQUEST_BYTES};
+use crate::buffers::charged;
 use crate::frame::{Frame, Kind};
 use crate::reader::FrameReader;
 use crate::rpc::lane::{Lane, Turn};
@@ -22,8 +23,8 @@ use types::{Code, Error, Result};
 pub(crate) struct Place {
     _count: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
-    /// Its share of the whole server's, if it is large.
-    _bulk: Option<OwnedSemaphorePermit>,
+    /// Its share of the whole server's, if it is large and has no body that holds it.
+    bulk: Option<OwnedSemaphorePermit>,
 }
 
 /// What the requests of one connection share.
@@ -95,8 +96,8 @@ struct Requests {
     context: Context,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    /// Bytes of large requests, of all connections (R38). Small ones go without, so that what keeps a cluster
-    /// together does not wait for bulk.
+    /// Bytes of large requests, of all connections (R38), until the service has let go of their bodies. Small ones go
+    /// without, so that what keeps a cluster together does not wait for bulk.
     bulk: Arc<Semaphore>,
     lane: Lane,
     draining: CancellationToken,
@@ -151,8 +152,14 @@ impl Requests {
             }
             return Ok(());
         }
-        let Some(place) = self.place(frame.wire_len()).await else { return Ok(()) };
-        let Frame { method, correlation, head, body, .. } = frame;
+        let Some(mut place) = self.place(frame.wire_len()).await else { return Ok(()) };
+        let Frame { method, correlation, head, mut body, .. } = frame;
+        // The bytes may stay in memory for longer than their request, or not as long.
+        if !body.is_empty()
+            && let Some(share) = place.bulk.take()
+        {
+            body = charged(body, share);
+        }
         let request = Incoming { method, head, body };
         match cast {
             true if self.lane.is_idle() => {
@@ -177,8 +184,8 @@ impl Requests {
         let place = async {
             let _count = take(&self.count, 1, session).await?;
             let _bytes = take(&self.bytes, bytes, session).await?;
-            let _bulk = if is_bulk { Some(take(&self.bulk, bytes, session).await?) } else { None };
-            Some(Place { _count, _bytes, _bulk })
+            let bulk = if is_bulk { Some(take(&self.bulk, bytes, session).await?) } else { None };
+            Some(Place { _count, _bytes, bulk })
         };
         tokio::select! {
             biased;

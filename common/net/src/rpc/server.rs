@@ -50,7 +50,7 @@ impl Server {
     ///
     /// At `places` connections, or 512 (or half of `places`) that have not proved themselves, the next is refused
     /// with `BUSY`; one that has not proved itself after [`HELLO_TIMEOUT`] is dropped. With [`SERVER_WINDOW`] bytes
-    /// of large requests in work, connections that bring more are not read until some are answered (R38). Nothing a
+    /// of large requests in memory, connections that bring more are not read until some are let go (R38). Nothing a
     /// client sends ends the server, nor does a lack of sockets: it rests and tries again.
     pub async fn run_within(
         places: usize,
