@@ -32,7 +32,7 @@ async fn beat(node: Arc<Node>, managers: Managers) {
         node.serving.nudge.notify_one();
         Box::pin(std::future::ready(Ok(())))
     });
-    let link = managers.connect(purpose::HEARTBEAT, Some(hook));
+    let link = managers.follow(purpose::HEARTBEAT, Some(hook));
     let mut up = link.watch();
     let mut last = Instant::now();
     while !node.is_stopped() {

@@ -3,6 +3,7 @@
 //! manager has declared it failed.
 
 use crate::identity::Identity;
+use crate::manager::Managers;
 use crate::node::Node;
 use crate::resolution;
 use crate::store::{Store, StoreConfig};
@@ -37,6 +38,8 @@ pub struct Registration {
     pub node: Arc<Node>,
     /// The connection to the name manager.
     pub link: Reconnecting,
+    /// Where the name managers are.
+    pub managers: Managers,
     /// Its disk.
     pub identity: Identity,
     /// Its primary's name; empty for a primary.
@@ -90,10 +93,22 @@ impl Registration {
         loop {
             epoch = tokio::select! {
                 () = serving.over(incarnation) => return Ok(()),
+                () = self.astray() => return Ok(()),
                 epoch = serving.reign_after(epoch) => epoch,
             };
             if let Some(store) = self.node.disk.get() {
                 self.resolve(store, incarnation, |id| self.node.sessions.is_waiting_for_word(id)).await?;
+            }
+        }
+    }
+
+    /// Waits until somebody else answers than the name manager at which the registration holds: a registration shows
+    /// whether they may be followed, and does no harm if not. The lease is not given up for that.
+    async fn astray(&self) {
+        let mut up = self.link.watch();
+        while !(self.managers.is_astray() && self.link.current().is_some()) {
+            if up.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
     }
@@ -136,9 +151,10 @@ impl Registration {
         };
         let registered = self.ask::<RegisterServer>(&request).await?;
         if registered.rebuilding {
+            self.managers.settled();
             return Ok(registered);
         }
-        self.judge(&registered).await?;
+        self.judge(&registered, &connection).await?;
         let incarnation = registered.server.as_ref().map_or(0, |server| server.incarnation);
         self.identity
             .registered(&registered.cluster_id, registered.generation, incarnation)
@@ -148,21 +164,25 @@ impl Registration {
         // The log remembers it.
         self.import = false;
         self.node.serving.registered(&registered).map_err(Trouble::Final)?;
+        self.managers.settled();
         Ok(registered)
     }
 
-    /// Whether this name manager may be followed. An old one that has come back may be stopped again: then the right one
-    /// answers.
-    async fn judge(&self, registered: &Registered) -> Result<(), Trouble> {
-        match self.identity.check(&registered.cluster_id, registered.generation) {
-            Ok(()) => Ok(()),
-            Err(error) if passes(&error) => {
-                tracing::error!(%error, "registration");
-                tokio::time::sleep(PAUSES.1).await;
-                Err(Trouble::RegisterAgain)
-            }
-            Err(error) => Err(Trouble::Final(error)),
+    /// Whether this name manager may be followed. Else the next address is tried; an old one that has come back may also
+    /// be stopped again: then the right one answers.
+    async fn judge(&self, registered: &Registered, connection: &net::Connection) -> Result<(), Trouble> {
+        let Err(error) = self.identity.check(&registered.cluster_id, registered.generation) else {
+            return Ok(());
+        };
+        let others = self.managers.shun(&error);
+        if !others && !passes(&error) {
+            return Err(Trouble::Final(error));
         }
+        tracing::error!(%error, "registration");
+        tokio::time::sleep(PAUSES.1).await;
+        // Dialled anew, those first who are not known to be wrong.
+        connection.close();
+        Err(Trouble::RegisterAgain)
     }
 
     /// Stands for a rebuild of the name manager (R26): leaves its reign, opens its store for the name manager to read,

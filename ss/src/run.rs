@@ -30,8 +30,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
+use types::message::Method;
 use types::message::member::{Leave, LeaveRequest, ReleaseLease};
-use types::message::{Method, purpose};
 use types::{Error, Result};
 
 /// How long the name manager may take to hand over before the server stops anyway.
@@ -103,8 +103,8 @@ async fn serve(
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
     let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
-    let managers = Managers { addrs: config.nm, credential, serving: serving.clone() };
-    let link = managers.connect(purpose::DATA, None);
+    let managers = Managers::new(config.nm, credential, serving.clone());
+    let link = managers.connect();
     let node = node(serving.clone(), &link, managers.clone(), secret.clone())?;
     tracing::info!(server = %config.name, %addr, "listening");
 
@@ -115,7 +115,7 @@ async fn serve(
         // Also when the sender is gone.
         let _ = closed.await;
     }));
-    let heartbeats = heartbeat::start(node.clone(), managers)?;
+    let heartbeats = heartbeat::start(node.clone(), managers.clone())?;
     tokio::spawn(janitor::run(node.clone()));
     tokio::spawn(tidier::run(node.clone()));
     let registered = watch::Sender::new(None);
@@ -127,6 +127,7 @@ async fn serve(
     let registration = Registration {
         node: node.clone(),
         link: link.clone(),
+        managers,
         identity,
         backup_of: primary,
         addr,

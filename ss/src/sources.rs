@@ -165,7 +165,7 @@ impl Sources {
 
     async fn relay(&self, request: &RelayRequest) -> Result<(RelayReply, Bytes)> {
         let link = self.link.get_or_init(|| {
-            let link = self.managers.connect(purpose::DATA, None);
+            let link = self.managers.follow(purpose::DATA, None);
             let (stop, ended) = (self.stop.clone(), link.clone());
             tokio::spawn(async move {
                 stop.stopped().await;

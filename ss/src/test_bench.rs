@@ -34,7 +34,7 @@ use types::message::partner::{
     GetBytes, GetBytesReply, PassAbort, PassPiece, PassPrepare, PassPrepareReply, PassedSession,
 };
 use types::message::store::{CommitRequest, Durability, OpenSessionRequest, Receipt, SessionState, Target};
-use types::message::{Empty, Method, purpose};
+use types::message::{Empty, Method};
 use types::record::{Kind, Manifest, Record, Row, Subject, Version};
 use types::{Error, Result};
 
@@ -140,8 +140,8 @@ pub(crate) fn registered(acting: &str, partner: &str) -> Registered {
 /// ss1 on a real store in `dir`, with name managers at `addrs`. Nothing is kept free on its disk.
 pub(crate) fn node(dir: &Path, serving: Arc<Serving>, addrs: Vec<String>, secret: [u8; 32]) -> Node {
     let credential = Credential::Node { name: "ss1".into(), secret: secret.to_vec() };
-    let managers = Managers { addrs, credential, serving: serving.clone() };
-    let link = managers.connect(purpose::DATA, None);
+    let managers = Managers::new(addrs, credential, serving.clone());
+    let link = managers.connect();
     let stop = Stop::new();
     let partner = Arc::new(Partner::start(serving.clone(), secret.to_vec(), stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.to_owned()).unwrap());

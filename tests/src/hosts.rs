@@ -148,18 +148,45 @@ impl Hosts {
     /// Starts a name manager on host 0, at the fast pace, with further options; waits until it has made its files.
     pub fn serve_nm(&mut self, more: &[&str]) {
         let addr = self.nm.as_ref().map_or_else(|| self.addr(0), |(addr, _)| addr.clone());
+        self.serve_nm_at(&addr, more);
+    }
+
+    /// The same at `addr`.
+    pub fn serve_nm_at(&mut self, addr: &str, more: &[&str]) {
         let folder = self.folder(0);
         let data = folder.join("nm");
         let port = addr.rsplit_once(':').expect("a port").1;
         let (data_text, any) = (text(&data), format!("0.0.0.0:{port}"));
         let words =
-            ["nm", "--data", data_text, "--listen", &any, "--advertise", &addr, "--insecure-plaintext"];
+            ["nm", "--data", data_text, "--listen", &any, "--advertise", addr, "--insecure-plaintext"];
         self.serve(0, "nm", &[&words[..], &["--fast"], more].concat());
         let key = data.join("admin.key");
         until(SOON, "the first start of the name manager", || {
             key.exists() && data.join("cluster.secret").exists()
         });
-        self.nm = Some((addr, key));
+        self.look_at(addr, &key);
+    }
+
+    /// Starts a name manager named `name` on host 0, with data and key of its own and the cluster's `secret`; waits until it
+    /// has made its files. From then on it is the one to look for.
+    pub fn serve_other_nm(&mut self, name: &str, addr: &str, secret: &Path, more: &[&str]) {
+        let (data, key) = (self.folder(0).join(name), self.folder(0).join(format!("{name}.key")));
+        let words = ["nm", "--data", text(&data), "--listen", addr, "--insecure-plaintext", "--fast"];
+        let own = ["--cluster-secret", text(secret), "--admin-key", text(&key)];
+        self.serve(0, name, &[&words[..], &own, more].concat());
+        until(SOON, "the other name manager to have made its files", || key.exists());
+        self.look_at(addr, &key);
+    }
+
+    /// Where the name manager is.
+    pub fn nm_addr(&self) -> String {
+        self.nm.as_ref().expect("nm runs").0.clone()
+    }
+
+    /// From now on clients, and servers that are started, look for the name manager at `addr`; the account's key is in
+    /// `key`.
+    pub fn look_at(&mut self, addr: &str, key: &Path) {
+        self.nm = Some((addr.to_owned(), key.to_owned()));
     }
 
     /// Starts a storage server on a host with a copy of the cluster's secret; `addr` is where it listens.
@@ -263,6 +290,11 @@ impl Hosts {
     pub fn find_way(&self, host: usize, other: usize) {
         let to = format!("{}/32", self.ip(other));
         ip(&["-n", &self.host(host), "route", "del", "blackhole", &to]).expect("a route can be removed");
+    }
+
+    /// What a server has said so far.
+    pub fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log(name)).unwrap_or_default()
     }
 
     fn log(&self, name: &str) -> PathBuf {

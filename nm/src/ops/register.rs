@@ -7,7 +7,7 @@ use nm_core::state::State;
 use types::command::{Op, Register};
 use types::message::member::Registered;
 use types::record::Server;
-use types::{Code, Error, Result};
+use types::{Error, Result};
 
 pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered> {
     call.require_server(&request.server)?;
@@ -22,11 +22,12 @@ pub(crate) async fn run(call: Call, mut request: Register) -> Result<Registered>
             server = request.server,
             "this name manager is an old one: the cluster was rebuilt since"
         );
-        return Err(Error::new(
-            Code::Unavailable,
-            "this name manager is an old one: the cluster was rebuilt since",
-            "stop it, and start the rebuilt one",
-        ));
+        // It sees from the generation whom it has met, and looks for the right one.
+        return Ok(Registered {
+            cluster_id: manager.cluster.cluster_id.clone(),
+            generation: manager.cluster.generation,
+            ..Registered::default()
+        });
     }
     let before = {
         let view = manager.view()?;
