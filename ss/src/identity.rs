@@ -150,18 +150,26 @@ impl Identity {
     /// Replaces the file as a whole: after a crash it says the old or the new.
     fn store(&self) -> Result<()> {
         let text = toml::to_string(&self.contents).map_err(Error::internal)?;
-        let replaced = || -> std::io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".identity-")
-                .permissions(Permissions::from_mode(0o600))
-                .tempfile_in(&self.folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(self.folder.join(FILE)).map_err(|error| error.error)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        replaced().map_err(|error| failed(&self.folder, &error))
+        replace(&self.folder, FILE, &text)
     }
+}
+
+/// Replaces a file of a data directory as a whole; durable when this returns.
+///
+/// # Errors
+/// `IO`, `DISK_FULL`.
+pub(crate) fn replace(folder: &Path, file: &str, text: &str) -> Result<()> {
+    let replaced = || -> std::io::Result<()> {
+        let mut new = tempfile::Builder::new()
+            .prefix(&format!(".{file}-"))
+            .permissions(Permissions::from_mode(0o600))
+            .tempfile_in(folder)?;
+        new.write_all(text.as_bytes())?;
+        new.as_file().sync_all()?;
+        new.persist(folder.join(file)).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    };
+    replaced().map_err(|error| failed(folder, &error))
 }
 
 fn parse(folder: &Path, text: &str) -> Result<Contents> {
@@ -187,11 +195,11 @@ fn parse(folder: &Path, text: &str) -> Result<Contents> {
     toml::from_str(text).map_err(damaged)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))

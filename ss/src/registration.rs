@@ -3,6 +3,7 @@
 //! manager has declared it failed.
 
 use crate::identity::Identity;
+use crate::import::note;
 use crate::manager::Managers;
 use crate::node::Node;
 use crate::resolution;
@@ -202,6 +203,7 @@ impl Registration {
             boot: net::clock::boot_id().map_err(Trouble::Final)?,
             forgotten_control: store.forgotten(0),
             forgotten_pair: store.forgotten(1),
+            import: note::unfinished(self.identity.folder()).map_err(Trouble::Final)?,
         };
         self.ask::<Stand>(&report).await?;
         tokio::time::sleep(STAND).await;

@@ -122,7 +122,8 @@ async fn serve(
     let is_importing = config.import.is_some();
     if let Some(folder) = config.import {
         let (node, link, registered) = (node.clone(), link.clone(), registered.subscribe());
-        tokio::spawn(Importer { node, link, folder, registered }.run());
+        let data = config.data.clone();
+        tokio::spawn(Importer { node, link, folder, data, registered }.run());
     }
     let registration = Registration {
         node: node.clone(),

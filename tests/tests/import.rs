@@ -136,6 +136,91 @@ fn an_import_that_is_killed_goes_on_without_doubles_and_brings_nothing_removed_b
     hosts.pairfs(&["fsck"]).ok();
 }
 
+/// An import is under way when the name manager is lost; `all` other servers are killed, too.
+fn import_through_a_rebuild(all: bool) {
+    const FILES: u64 = 2000;
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let folder = hosts.folder(1).join("many");
+    for number in 0..FILES {
+        let path = folder.join(format!("{:02}/{number:04}", number / 100));
+        write(&path, &filled(number, if number % 100 == 0 { 200_000 } else { 500 }), 0o644, number);
+    }
+    let addrs = [hosts.addr(1), hosts.addr(1)];
+    let files = |hosts: &Hosts| {
+        let status = hosts.pairfs(&["--json", "status"]).ok().json();
+        status["pairs"][0]["files"].as_u64().unwrap_or(0)
+    };
+    hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+    hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    until(SOON, "some files", || files(&hosts) >= 64);
+    hosts.pairfs(&["mv", "/00/0001", "/moved"]).ok();
+    hosts.pairfs(&["rm", "--now", "/00/0002"]).ok();
+    let so_far = files(&hosts);
+    until(SOON, "some more files", || files(&hosts) >= so_far + 64);
+    assert!(hosts.events("imported").is_empty(), "it is in the middle");
+    hosts.kill9("nm");
+    let servers = if all { vec!["ss1", "ss1_backup"] } else { Vec::new() };
+    servers.iter().for_each(|server| hosts.kill9(server));
+    fs::rename(hosts.folder(0).join("nm"), hosts.folder(0).join("lost")).unwrap();
+
+    let (nm, secret) = (hosts.nm_addr(), hosts.folder(1).join("cluster.secret"));
+    hosts.serve_other_nm("rebuilt", &nm, &secret, &["--rebuild"]);
+    if all {
+        hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+        hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    }
+    let event = within(LATER, "the import to end", || {
+        // While it is being rebuilt it tells of nothing else.
+        let ran = hosts.pairfs(&["--json", "events", "--timeout", "5"]);
+        let events = if ran.status == 0 { ran.json_lines() } else { Vec::new() };
+        events.into_iter().find(|event| event["kind"] == "imported").ok_or("no event")
+    });
+    hosts.wait("the copies", settled);
+    let found = hosts.pairfs(&["--json", "find", "*"]).ok().json_lines();
+    let mut paths: Vec<&str> = found
+        .iter()
+        .filter(|entry| entry["kind"] == "file")
+        .map(|entry| entry["path"].as_str().unwrap())
+        .collect();
+    let mut wanted: Vec<String> = (0..FILES)
+        .filter(|number| ![1, 2].contains(number))
+        .map(|number| format!("/{:02}/{number:04}", number / 100))
+        .collect();
+    wanted.push("/moved".to_owned());
+    paths.sort_unstable();
+    wanted.sort_unstable();
+    assert!(
+        paths == wanted,
+        "each once, and nothing back that was removed: {} of {}",
+        paths.len(),
+        wanted.len()
+    );
+    for number in (0..FILES).step_by(97).filter(|number| *number > 2) {
+        let path = format!("/{:02}/{number:04}", number / 100);
+        let content = filled(number, if number % 100 == 0 { 200_000 } else { 500 });
+        assert!(hosts.pairfs(&["read", &path]).ok().stdout == content, "{path}");
+    }
+    let count = |name| number(&event.0, name).unwrap();
+    assert_eq!(count("files") + count("skipped"), FILES, "{:?}", event.0);
+    // Only what was asked for in the last moment is looked at twice.
+    assert!(count("skipped") <= 9 * 64, "{:?}", event.0);
+    hosts.pairfs(&["fsck"]).ok();
+    // Nothing is left to do.
+    hosts.kill9("ss1");
+    hosts.run_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]).exits(4);
+}
+
+#[test]
+fn r26_an_import_goes_on_to_its_end_when_the_name_manager_is_rebuilt_in_the_middle() {
+    import_through_a_rebuild(false);
+}
+
+#[test]
+fn r26_an_import_goes_on_after_everything_was_killed_and_the_name_manager_rebuilt() {
+    import_through_a_rebuild(true);
+}
+
 #[test]
 fn an_import_that_makes_no_sense_is_refused() {
     let mut hosts = Hosts::on_loopback();

@@ -2,7 +2,7 @@
 //! take it in.
 
 use crate::command::{Asker, Bootstrap};
-use crate::record::Row;
+use crate::record::{ImportProgress, Row};
 use prost::{Enumeration, Message};
 
 /// What a storage server that stands for a rebuild says of itself: it serves nobody, and changes nothing that it
@@ -39,6 +39,9 @@ pub struct StandReport {
     /// The same of its pair's feed.
     #[prost(uint64, tag = "10")]
     pub forgotten_pair: u64,
+    /// Set while an import of it is unfinished: how far that has come, as its disk knows.
+    #[prost(message, optional, tag = "11")]
+    pub import: Option<ImportProgress>,
 }
 
 /// A write that is durable on a member and of which no row told there.

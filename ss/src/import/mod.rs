@@ -1,8 +1,9 @@
 //! `--import DIR`: a new server takes a folder in that it brings along (R24). Each content is made durable here as prepared,
 //! then the log makes it a file; the backup gets it by its row. The log says how far it has come, so a server that was
-//! killed goes on behind that. The folder is only read.
+//! killed goes on behind that; a note on this disk says it if the log is lost. The folder is only read.
 
 mod content;
+pub mod note;
 mod walk;
 
 use crate::node::Node;
@@ -10,14 +11,17 @@ use crate::store::Prepare;
 use crate::wire::{self, passes};
 use bytes::Bytes;
 use content::Trouble;
+use log::crash_point;
 use net::Reconnecting;
+use note::Note;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use types::command::{EndImport, Import};
+use types::command::{Answer, EndImport, Import};
 use types::ids::SessionId;
 use types::limits::{IMPORT_BATCH, MIB};
 use types::message::member::{TakeIn, TakeInRequest, TakenIn};
@@ -32,6 +36,8 @@ const BATCH_BYTES: u64 = 64 * MIB as u64;
 const READERS: usize = 4;
 /// How long one request may take before it is repeated.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Batches whose rows may be under way; then it waits for them: what is in doubt after a loss is bounded.
+const UNDER_WAY: usize = 8;
 /// Before a step that failed is tried again.
 const REST: Duration = Duration::from_secs(1);
 /// How often to look whether this server acts.
@@ -70,6 +76,8 @@ pub struct Importer {
     pub link: Reconnecting,
     /// What is taken in.
     pub folder: PathBuf,
+    /// The data directory, for the note.
+    pub data: PathBuf,
     /// The registration that holds now, as the log has it.
     pub registered: watch::Receiver<Option<Server>>,
 }
@@ -83,7 +91,11 @@ struct Ready {
 impl Importer {
     /// Runs until everything is in or the server stops.
     pub async fn run(mut self) {
-        let mut known = ImportProgress::default();
+        let mut note = match Note::open(&self.data) {
+            Ok(note) => note,
+            Err(error) => return tracing::error!(%error, "nothing is imported"),
+        };
+        let (mut known, mut incarnation) = (ImportProgress::default(), 0);
         loop {
             let server = {
                 let registered = self.registered.wait_for(Option::is_some);
@@ -96,10 +108,12 @@ impl Importer {
                 }
             };
             let Some(progress) = server.import.clone() else { return };
-            if progress.done > known.done {
+            if std::mem::replace(&mut incarnation, server.incarnation) != server.incarnation {
+                // What was known before may be of another name manager.
+                note.agreed(&progress, (server.control_mark, server.pair_mark));
                 known = progress;
             }
-            match self.pass(&server, &mut known).await {
+            match self.pass(&server, &mut known, &mut note).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "the import pauses"),
             }
@@ -112,7 +126,7 @@ impl Importer {
     }
 
     /// Takes in everything behind `known`, as far as this registration goes.
-    async fn pass(&self, server: &Server, known: &mut ImportProgress) -> Result<()> {
+    async fn pass(&self, server: &Server, known: &mut ImportProgress, note: &mut Note) -> Result<()> {
         tracing::info!(folder = %self.folder.display(), after = known.after, done = known.done, "importing");
         let (sender, mut entries) = mpsc::channel(4 * IMPORT_BATCH);
         let (folder, after) = (self.folder.clone(), known.after.clone());
@@ -125,22 +139,53 @@ impl Importer {
             }
             walk.passed_over
         });
-        let (mut told, mut bytes) = (Instant::now(), 0);
-        while let Some(batch) = next_batch(&mut entries).await {
-            let last = batch.last().map(|entry| entry.path.clone()).unwrap_or_default();
-            let (count, size) = (batch.len() as u64, batch.iter().map(|entry| entry.size).sum::<u64>());
+        let doubtful = note.doubtful();
+        let mut told = Instant::now();
+        while let Some(mut batch) = next_batch(&mut entries).await {
+            self.leave_out(&doubtful, &mut batch)?;
             let ready = self.prepare_all(server, known.done, batch).await?;
-            self.take_in(server, ready).await?;
-            known.done += count;
-            known.after = last;
-            bytes += size;
+            self.settle(server, note, UNDER_WAY).await?;
+            let sessions = ready.iter().filter_map(|ready| Some((&ready.import, ready.session?)));
+            let asked: Vec<_> =
+                sessions.map(|(import, session)| (import.number, import.path.clone(), session)).collect();
+            tokio::task::block_in_place(|| note.ask(asked.into_iter()))?;
+            crash_point("import.asked");
+            self.take_in(server, ready, known, note).await?;
             if told.elapsed() >= TELL {
-                tracing::info!(entries = known.done, bytes, at = known.after, "importing");
+                tracing::info!(entries = known.done, bytes = known.bytes, at = known.after, "importing");
                 told = Instant::now();
             }
         }
         let passed_over = walking.await.map_err(Error::internal)?;
-        self.end(server, passed_over).await
+        // Once the log has forgotten the import, nobody would ask for what is only prepared.
+        self.settle(server, note, 0).await?;
+        self.end(server, passed_over).await?;
+        note.remove()
+    }
+
+    /// Marks what came in already, though the name manager does not know: it was lost and made anew since. What became
+    /// of it is people's business: it must not come back (I4).
+    fn leave_out(&self, doubtful: &HashMap<String, SessionId>, batch: &mut [Entry]) -> Result<()> {
+        for entry in batch {
+            if let Some(session) = doubtful.get(&entry.path)
+                && self.node.store()?.is_decided(*session)?
+            {
+                entry.kind = Kind::Unknown;
+                entry.target = "was taken in before the name manager was rebuilt".to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the rows of all but `left` batches are durable here.
+    async fn settle(&self, server: &Server, note: &mut Note, left: usize) -> Result<()> {
+        while note.settle(self.node.store()?.cursors()) > left {
+            if self.node.serving.incarnation() != server.incarnation || self.node.is_stopped() {
+                return Err(over());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Makes the contents durable here, several at a time.
@@ -175,7 +220,14 @@ impl Importer {
     }
 
     /// Has the log decide a batch; asks again for what it could not decide now.
-    async fn take_in(&self, server: &Server, mut batch: Vec<Ready>) -> Result<()> {
+    async fn take_in(
+        &self,
+        server: &Server,
+        mut batch: Vec<Ready>,
+        known: &mut ImportProgress,
+        note: &mut Note,
+    ) -> Result<()> {
+        let mut ends = (0, 0);
         while !batch.is_empty() {
             let epoch = self.acting(server).await?;
             let journal = self.node.store()?.journal_end();
@@ -194,6 +246,7 @@ impl Importer {
                 match answer.into_result() {
                     Ok(answer) => {
                         let ready = batch.remove(0);
+                        count(known, &mut ends, &ready.import, &answer);
                         self.done(ready, answer).await?;
                     }
                     Err(error) if error.code == Code::RegisterAgain => {
@@ -209,10 +262,11 @@ impl Importer {
                 }
             }
         }
+        note.decided(known, ends);
         Ok(())
     }
 
-    async fn ask(&self, request: &TakeInRequest) -> Result<Vec<types::command::Answer>> {
+    async fn ask(&self, request: &TakeInRequest) -> Result<Vec<Answer>> {
         let connection = self.link.get(Instant::now() + PATIENCE).await?;
         let (answers, _) = wire::call::<TakeIn>(&connection, request, Bytes::new(), PATIENCE).await?;
         if answers.answers.len() != request.entries.len() {
@@ -222,7 +276,7 @@ impl Importer {
     }
 
     /// One entry is decided.
-    async fn done(&self, ready: Ready, answer: types::command::Answer) -> Result<()> {
+    async fn done(&self, ready: Ready, answer: Answer) -> Result<()> {
         let store = self.node.store()?;
         if answer.repeated {
             // What became of its content here, the row or the next start tells (R10).
@@ -273,11 +327,7 @@ impl Importer {
         let serving = &self.node.serving;
         loop {
             if serving.incarnation() != server.incarnation || self.node.is_stopped() {
-                return Err(Error::new(
-                    Code::RegisterAgain,
-                    "the registration is over",
-                    "it goes on with the next",
-                ));
+                return Err(over());
             }
             if let Some(epoch) = serving.epoch().filter(|epoch| self.node.admit(server.pair, *epoch).is_ok())
             {
@@ -285,6 +335,30 @@ impl Importer {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+fn over() -> Error {
+    Error::new(Code::RegisterAgain, "the registration is over", "it goes on with the next")
+}
+
+/// Counts an entry as the log does, and notes its rows (control, pair). What was asked twice made its rows before those
+/// of whatever follows.
+fn count(known: &mut ImportProgress, ends: &mut (u64, u64), import: &Import, answer: &Answer) {
+    known.done = import.number;
+    known.after.clone_from(&import.path);
+    for row in &answer.rows {
+        let end = if row.feed == 0 { &mut ends.0 } else { &mut ends.1 };
+        *end = row.seq.max(*end);
+    }
+    match (&answer.record, import.kind()) {
+        (None, _) if !answer.repeated => known.skipped += 1,
+        (_, Kind::File) => known.files += 1,
+        (_, Kind::Folder) => known.folders += 1,
+        _ => known.links += 1,
+    }
+    if answer.record.is_some() || answer.repeated {
+        known.bytes += import.size;
     }
 }
 

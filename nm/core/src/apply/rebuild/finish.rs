@@ -68,7 +68,7 @@ fn seat(context: &mut Context<'_>, entry: &RebuildEntry, pair: &Pair) -> Result<
         }
         let report = entry.members.iter().find(|member| member.server == *name).cloned();
         let absent = report.is_none();
-        let StandReport { addr, token, journal, boot, .. } = report.unwrap_or_default();
+        let StandReport { addr, token, journal, boot, import, .. } = report.unwrap_or_default();
         context.counters().last_incarnation += 1;
         let incarnation = context.counters().last_incarnation;
         context.put_server(Server {
@@ -79,6 +79,8 @@ fn seat(context: &mut Context<'_>, entry: &RebuildEntry, pair: &Pair) -> Result<
             token,
             boot,
             journal,
+            // It goes on behind what its disk knows to be in (decision 0024).
+            import,
             fresh: pair.acting == *name,
             failed: absent,
             failed_ms: if absent { now } else { 0 },
