@@ -61,13 +61,14 @@ impl Member {
 
     /// Asks it something.
     pub(crate) async fn call<M: Method>(&self, request: M::Request, timeout: Duration) -> Result<M::Reply> {
-        Ok(self.call_for_bytes::<M>(request, timeout).await?.0)
+        Ok(self.call_with::<M>(request, Bytes::new(), timeout).await?.0)
     }
 
-    /// Asks it something that is answered with bulk bytes.
-    pub(crate) async fn call_for_bytes<M: Method>(
+    /// Asks it something with bulk bytes in the request or in the answer.
+    pub(crate) async fn call_with<M: Method>(
         &self,
         request: M::Request,
+        body: Bytes,
         timeout: Duration,
     ) -> Result<(M::Reply, Bytes)> {
         let Some(connection) = self.connection() else {
@@ -77,7 +78,7 @@ impl Member {
                 "it is made again by itself",
             ));
         };
-        connection.call::<M>(request, Bytes::new(), Instant::now() + timeout).await
+        connection.call::<M>(request, body, Instant::now() + timeout).await
     }
 
     /// Whether it answers now.

@@ -93,7 +93,7 @@ impl Manager {
             return;
         }
         let manager = self.clone();
-        let reason = format!("{} gets what {holder} holds through {}", server.name, self.settings.name);
+        let reason = format!("{} reaches {holder} through {}", server.name, self.settings.name);
         let event = Event {
             server: server.name.clone(),
             pair: pair.name.clone(),

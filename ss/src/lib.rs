@@ -23,6 +23,7 @@ mod partner;
 mod passer;
 mod pool;
 mod registration;
+mod relay;
 mod repair;
 mod resolution;
 mod run;

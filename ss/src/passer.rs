@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use types::content::block_crcs;
 use types::limits::CLIENT_TIMEOUT;
-use types::message::partner::{PassPiece, PassPieceRequest};
+use types::message::partner::PassPieceRequest;
 use types::message::store::SessionState;
 use types::{Code, Error, Result};
 
@@ -32,7 +32,7 @@ pub fn start(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) {
         return;
     }
     // At once, so that the client's first answer says so.
-    if node.partner.is_there() {
+    if node.partner.way(false).is_some() {
         upload.passing_changed(|passing| *passing = Passing::new(true));
     }
     let (node, upload) = (node.clone(), upload.clone());
@@ -96,10 +96,9 @@ impl Passer {
                     None => self.read_back(range).await?,
                 };
                 let request = self.request(&piece);
-                let node = self.node.clone();
+                let (node, waited_for) = (self.node.clone(), self.is_waited_for());
                 calls.spawn(async move {
-                    let passed = node.partner.call::<PassPiece>(&request, piece.bytes, PATIENCE).await;
-                    passed.map(|(there, _)| there)
+                    node.partner.pass(&request, piece.bytes, waited_for).await
                 });
             }
             if let Some(mut seal) = self.upload.sealed()
@@ -107,7 +106,7 @@ impl Passer {
             {
                 let (from, digests) = self.rest_of_digests().await?;
                 (seal.passed.digests_from, seal.passed.digests) = (from, digests);
-                let told = self.node.partner.offer(seal.passed, self.epoch, seal.durable);
+                let told = self.node.partner.offer(seal.passed, self.epoch, seal.durable, true);
                 let prepared =
                     told.await.unwrap_or_else(|_| Err(Error::internal("an offer was forgotten")))?;
                 self.upload.partner_prepared(prepared);
@@ -153,7 +152,7 @@ impl Passer {
             if request.digests.len() < 32 * DIGESTS {
                 return Ok((request.digests_from, request.digests));
             }
-            self.node.partner.call::<PassPiece>(&request, Bytes::new(), PATIENCE).await?;
+            self.node.partner.pass(&request, Bytes::new(), self.is_waited_for()).await?;
         }
     }
 
@@ -171,6 +170,11 @@ impl Passer {
         }
     }
 
+    /// Whether a commit waits for the partner.
+    fn is_waited_for(&self) -> bool {
+        self.upload.sealed().is_some_and(|seal| seal.durable)
+    }
+
     /// Has the partner open the session, and asks what it has.
     async fn open(&self) -> Result<SessionState> {
         let (target, user) = self.upload.whose();
@@ -183,7 +187,7 @@ impl Passer {
             timeout_ms: u64::try_from(CLIENT_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
             ..PassPieceRequest::default()
         };
-        Ok(self.node.partner.call::<PassPiece>(&request, Bytes::new(), PATIENCE).await?.0)
+        self.node.partner.pass(&request, Bytes::new(), self.is_waited_for()).await
     }
 }
 

@@ -165,6 +165,7 @@ impl Registration {
         // The log remembers it.
         self.import = false;
         self.node.serving.registered(&registered).map_err(Trouble::Final)?;
+        self.node.serving.registers_at(connection.server_name());
         self.managers.settled();
         Ok(registered)
     }

@@ -13,6 +13,7 @@ use crate::node::{Node, Stop};
 use crate::partner::Partner;
 use crate::pool::Pool;
 use crate::registration::Registration;
+use crate::relay::Relay;
 use crate::repair::Repairs;
 use crate::scrub::Scrubs;
 use crate::service::NodeService;
@@ -188,12 +189,13 @@ fn node(
     secret: Vec<u8>,
 ) -> Result<Arc<Node>> {
     let stop = Stop::new();
-    let partner = Arc::new(Partner::start(serving.clone(), secret, stop.clone()));
+    let relay = Arc::new(Relay::new(serving.clone(), managers, stop.clone()));
+    let partner = Arc::new(Partner::start(serving.clone(), secret, relay.clone(), stop.clone()));
     Ok(Arc::new(Node {
         disk: OnceLock::new(),
         pool: Pool::new(DISK_THREADS)?,
         sessions: Sessions::default(),
-        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
+        sources: Sources::new(partner.clone(), serving.clone(), relay),
         partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),

@@ -241,7 +241,7 @@ impl Scrubber {
             if !self.is_kept(record.id, wanted.session)? {
                 return Ok(());
             }
-            if !self.node.partner.is_there() {
+            if self.node.partner.way(true).is_none() {
                 self.away.get_or_insert_with(|| error.clone());
             }
         }

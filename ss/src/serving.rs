@@ -36,6 +36,8 @@ struct State {
     pair: u32,
     heartbeat: Duration,
     relay: RelayMode,
+    /// Name of the name manager.
+    manager: String,
     /// Boottime at which the name manager's clock was heard, and what it said, ms.
     clock: Option<(Duration, u64)>,
 }
@@ -188,6 +190,17 @@ impl Serving {
             *over = incarnation.max(*over);
             news
         });
+    }
+
+    /// The name manager that registers this server has this name.
+    pub fn registers_at(&self, manager: &str) {
+        manager.clone_into(&mut self.state().manager);
+    }
+
+    /// Whether the name manager that registered this server has this name.
+    pub fn is_manager(&self, name: &str) -> bool {
+        let state = self.state();
+        !name.is_empty() && state.manager == name
     }
 
     /// When the partner's contents come through the name manager, as it last said.

@@ -9,6 +9,7 @@ use crate::ops::commit::{self, Source};
 use crate::ops::open_session;
 use crate::partner::Partner;
 use crate::pool::Pool;
+use crate::relay::Relay;
 use crate::repair::Repairs;
 use crate::resolution;
 use crate::scrub::Scrubs;
@@ -143,7 +144,8 @@ pub(crate) fn node(dir: &Path, serving: Arc<Serving>, addrs: Vec<String>, secret
     let managers = Managers::new(addrs, credential, serving.clone());
     let link = managers.connect();
     let stop = Stop::new();
-    let partner = Arc::new(Partner::start(serving.clone(), secret.to_vec(), stop.clone()));
+    let relay = Arc::new(Relay::new(serving.clone(), managers, stop.clone()));
+    let partner = Arc::new(Partner::start(serving.clone(), secret.to_vec(), relay.clone(), stop.clone()));
     let disk = Arc::new(RealDisk::new(dir.to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
     let store = Store::open(disk, config).unwrap();
@@ -151,7 +153,7 @@ pub(crate) fn node(dir: &Path, serving: Arc<Serving>, addrs: Vec<String>, secret
         disk: OnceLock::from(store),
         pool: Pool::new(2).unwrap(),
         sessions: Sessions::default(),
-        sources: Sources::new(partner.clone(), serving.clone(), managers, stop.clone()),
+        sources: Sources::new(partner.clone(), serving.clone(), relay),
         partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),

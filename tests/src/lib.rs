@@ -20,6 +20,7 @@ pub mod binary;
 pub mod by_hand;
 pub mod cluster;
 pub mod command;
+pub mod damage;
 pub mod hosts;
 pub mod shim;
 pub mod tree;

@@ -3,11 +3,9 @@
 use pairfs_tests::cluster::{LATER, SOON};
 use pairfs_tests::wire::{Wire, forge};
 use pairfs_tests::workload::{filled, under_load};
-use pairfs_tests::{Cluster, until};
+use pairfs_tests::{Cluster, damage, until};
 use serde_json::Value;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use types::Code;
 use types::capability::right;
 use types::message::store::{Scrub, ScrubRequest};
@@ -22,33 +20,10 @@ fn files(cluster: &Cluster, server: &str, folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|byte| *byte == wanted[0]) {
-        if bytes[from + at..].starts_with(wanted) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
-}
-
 /// Changes one byte of `content` on a member's disk: the byte at `offset` of it, in every place it lies.
 #[track_caller]
 fn flip(cluster: &Cluster, server: &str, folder: &str, content: &[u8], offset: usize) {
-    let wanted = &content[offset..content.len().min(offset + 48)];
-    let mut flipped = 0;
-    for path in files(cluster, server, folder) {
-        flipped += usize::from(flip_in(&path, wanted));
-    }
-    assert!(flipped > 0, "the content does not lie in {folder} of {server}");
-}
-
-fn flip_in(path: &Path, wanted: &[u8]) -> bool {
-    let Some(at) = find(&std::fs::read(path).unwrap(), wanted) else { return false };
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&[wanted[0] ^ 0x40], at as u64).unwrap();
-    true
+    damage::flip(&cluster.dir().join(server).join("store").join(folder), content, offset);
 }
 
 #[track_caller]

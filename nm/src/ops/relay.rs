@@ -1,4 +1,4 @@
-//! A member asks for what its partner holds, which it cannot reach: forwarded to the partner.
+//! A member asks for what its partner holds, or passes something on to it, and cannot reach it: forwarded to the partner.
 
 use crate::service::Call;
 use bytes::Bytes;
@@ -6,6 +6,7 @@ use net::{Incoming, Outgoing};
 use nm_core::state::State;
 use std::time::Duration;
 use types::message::member::{Relay, RelayBytes, RelayManifest, RelayMode, RelayReply, RelayRequest};
+use types::message::partner::{PassAbort, PassPiece, PassPrepare};
 use types::record::{Pair, Server};
 use types::{Code, Error, Result};
 
@@ -29,18 +30,28 @@ pub(crate) async fn run(call: Call, incoming: Incoming) -> Result<Outgoing> {
     let _place = manager.relays.place().await?;
     let mut reply = RelayReply::default();
     let mut body = Bytes::new();
-    match (request.manifest, request.bytes) {
-        (Some(manifest), None) => {
+    let passed = incoming.body.len();
+    match (request.manifest, request.bytes, request.piece, request.prepare, request.abort) {
+        (Some(manifest), None, None, None, None) => {
             reply.manifest = Some(member.call::<RelayManifest>(manifest, PATIENCE).await?);
         }
-        (None, Some(bytes)) => {
-            let (told, bytes) = member.call_for_bytes::<RelayBytes>(bytes, PATIENCE).await?;
+        (None, Some(bytes), None, None, None) => {
+            let (told, bytes) = member.call_with::<RelayBytes>(bytes, Bytes::new(), PATIENCE).await?;
             reply.bytes = Some(told);
             body = bytes;
         }
+        (None, None, Some(piece), None, None) => {
+            reply.piece = Some(member.call_with::<PassPiece>(piece, incoming.body, PATIENCE).await?.0);
+        }
+        (None, None, None, Some(prepare), None) => {
+            reply.prepare = Some(member.call::<PassPrepare>(prepare, PATIENCE).await?);
+        }
+        (None, None, None, None, Some(abort)) => {
+            member.call::<PassAbort>(abort, PATIENCE).await?;
+        }
         _ => return Err(Error::bad_request("a relayed request asks for one thing")),
     }
-    manager.relayed(&pair, &server, &holder.name, body.len() as u64);
+    manager.relayed(&pair, &server, &holder.name, (body.len() + passed) as u64);
     Ok(Outgoing::reply::<Relay>(&reply, body))
 }
 

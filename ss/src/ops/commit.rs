@@ -368,7 +368,7 @@ impl Commit {
         if let Some(manifest) = &mut passed.manifest {
             manifest.chunks.clear();
         }
-        Offered::Told(self.node.partner.offer(passed, self.epoch, self.needs_both()))
+        Offered::Told(self.node.partner.offer(passed, self.epoch, self.needs_both(), false))
     }
 
     fn passed(&self, manifest: &Manifest) -> PassedSession {
@@ -388,7 +388,7 @@ impl Commit {
         let durable = self.needs_both();
         let mut passed = self.passed(manifest);
         if manifest.is_inline() {
-            return Offered::Told(self.node.partner.offer(passed, self.epoch, durable));
+            return Offered::Told(self.node.partner.offer(passed, self.epoch, durable, false));
         }
         if let Some(manifest) = &mut passed.manifest {
             manifest.chunks.clear();

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Takes from the partner what it has of a session beyond what is here: it may have acted when that came (R28).
 async fn take_over(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    if !node.partner.is_there() {
+    if node.partner.way(false).is_none() {
         return Ok(());
     }
     let theirs = timeout(ASK, passer::ask(node, upload, epoch)).await;

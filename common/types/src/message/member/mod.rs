@@ -42,7 +42,8 @@ methods! {
     TakeIn = 220: TakeInRequest => Answers;
     /// ss → nm: all of that folder is in.
     TakenIn = 221: EndImport => Answer;
-    /// ss → nm: a manifest or bytes of its partner, which it cannot reach. Bytes are the frame's body.
+    /// ss → nm: a manifest or bytes of its partner, which it cannot reach; or what it passes on to it. Bytes are the
+    /// frame's body.
     Relay = 222: RelayRequest => RelayReply;
     /// ss → nm: it has found bad bytes, for `pairfs events`.
     ReportDamage = 225: DamageReport => Empty;

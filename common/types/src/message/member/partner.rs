@@ -1,6 +1,10 @@
 //! A member's partner through the name manager: its contents, and whether its port answers.
 
-use crate::message::partner::{GetBytesReply, GetBytesRequest, GetManifestReply, GetManifestRequest};
+use crate::message::partner::{
+    GetBytesReply, GetBytesRequest, GetManifestReply, GetManifestRequest, PassAbortRequest, PassPieceRequest,
+    PassPrepareReply, PassPrepareRequest,
+};
+use crate::message::store::SessionState;
 use prost::Message;
 
 /// When a member takes its partner's manifests and chunks through the name manager.
@@ -15,7 +19,8 @@ pub enum RelayMode {
     Never = 2,
 }
 
-/// Request of [`Relay`](super::Relay): one of the two.
+/// Request of [`Relay`](super::Relay): one of those behind the registration. What is passed on the name manager asks the
+/// partner for by the same methods as the member would.
 #[derive(Clone, PartialEq, Message)]
 pub struct RelayRequest {
     /// Who asks.
@@ -30,6 +35,15 @@ pub struct RelayRequest {
     /// Bytes.
     #[prost(message, optional, tag = "4")]
     pub bytes: Option<GetBytesRequest>,
+    /// A piece, which is the frame's body.
+    #[prost(message, optional, tag = "5")]
+    pub piece: Option<PassPieceRequest>,
+    /// Sessions to prepare.
+    #[prost(message, optional, tag = "6")]
+    pub prepare: Option<PassPrepareRequest>,
+    /// A session that is dropped.
+    #[prost(message, optional, tag = "7")]
+    pub abort: Option<PassAbortRequest>,
 }
 
 /// Answer to [`Relay`](super::Relay): what the partner says.
@@ -41,6 +55,12 @@ pub struct RelayReply {
     /// To a request for bytes, which are the frame's body.
     #[prost(message, optional, tag = "2")]
     pub bytes: Option<GetBytesReply>,
+    /// To a piece.
+    #[prost(message, optional, tag = "3")]
+    pub piece: Option<SessionState>,
+    /// To sessions to prepare.
+    #[prost(message, optional, tag = "4")]
+    pub prepare: Option<PassPrepareReply>,
 }
 
 /// Request of [`LookAt`](super::LookAt).
