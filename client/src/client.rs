@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use types::Result;
 use types::ids::RequestKey;
 use types::limits::CLIENT_TIMEOUT_MAX;
-use types::message::manager::{ForcePromoteReply, Placement, StatusReply};
+use types::message::manager::{ForcePromoteReply, Placement, ServerSettings, StatusReply};
 use types::message::store::Durability;
 use types::record::{Event, Kind, Record};
 
@@ -225,6 +225,14 @@ impl Client {
     /// See [`Client`].
     pub async fn status(&self) -> Result<StatusReply> {
         cluster::status(&self.core).await
+    }
+
+    /// How the servers are set, and where each setting came from: the name manager first. Only for an administrator.
+    ///
+    /// # Errors
+    /// `DENIED`; see [`Client`].
+    pub async fn settings(&self) -> Result<Vec<ServerSettings>> {
+        cluster::settings(&self.core).await
     }
 
     /// What happened after event number `after`; waits up to `wait` if there is nothing yet. `limit` 0: a

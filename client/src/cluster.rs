@@ -4,10 +4,9 @@ use crate::core::Core;
 use crate::retry::Retry;
 use std::time::Duration;
 use types::Result;
-use types::message::Empty;
 use types::message::manager::{
-    Events, EventsRequest, ForcePromote, ForcePromoteReply, ForcePromoteRequest, Placement, Status,
-    StatusReply, Switchover, SwitchoverRequest, Whereabouts, WhereaboutsRequest,
+    Events, EventsRequest, ForcePromote, ForcePromoteReply, ForcePromoteRequest, Placement, ServerSettings,
+    Status, StatusReply, StatusRequest, Switchover, SwitchoverRequest, Whereabouts, WhereaboutsRequest,
 };
 use types::record::Event;
 
@@ -16,7 +15,12 @@ fn millis(time: Duration) -> u32 {
 }
 
 pub(crate) async fn status(core: &Core) -> Result<StatusReply> {
-    core.manager.call::<Status>(|| Empty {}, &mut core.retry()).await
+    core.manager.call::<Status>(StatusRequest::default, &mut core.retry()).await
+}
+
+pub(crate) async fn settings(core: &Core) -> Result<Vec<ServerSettings>> {
+    let request = || StatusRequest { settings: true };
+    Ok(core.manager.call::<Status>(request, &mut core.retry()).await?.settings)
 }
 
 pub(crate) async fn events(core: &Core, after: u64, limit: u32, wait: Duration) -> Result<Vec<Event>> {

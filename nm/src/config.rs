@@ -2,10 +2,19 @@
 
 use clap::{Args, ValueEnum};
 use net::options::{self, LogOptions};
-use net::settings::Known;
-use std::path::PathBuf;
+use net::settings::{Known, Values};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use types::Result;
-use types::limits::Pace;
+use types::limits::{CAPABILITY_TTL, Pace};
+
+/// What a running name manager takes anew on SIGHUP.
+const TUNABLE: [&str; 4] = ["failback", "fast-failover", "relay", "log-level"];
+
+/// A choice, as it is said on the command line.
+fn word(choice: &impl ValueEnum) -> Option<String> {
+    choice.to_possible_value().map(|value| value.get_name().to_owned())
+}
 
 /// When the preferred member takes its role back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -73,6 +82,9 @@ pub struct Config {
     /// Make the state durable, and let the log before it go, after so many entries
     #[arg(long, value_name = "N", env = "PAIRFS_CHECKPOINT_ENTRIES", value_parser = clap::value_parser!(u64).range(2..))]
     pub checkpoint_entries: Option<u64>,
+    /// Let what a user may do be looked up again after so many seconds, at most 60: for tests, and where rights change often
+    #[arg(long, value_name = "SECONDS", env = "PAIRFS_CAPABILITY_LIFE", default_value_t = CAPABILITY_TTL.as_secs(), value_parser = clap::value_parser!(u64).range(2..=CAPABILITY_TTL.as_secs()))]
+    pub capability_life: u64,
     /// Its log, and the file with more options.
     #[command(flatten)]
     pub log: LogOptions,
@@ -104,40 +116,58 @@ impl Config {
         self.log.start(verbosity)
     }
 
-    /// What a running name manager cannot change, by name.
-    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+    /// Every option with its value. Of secrets only where they are.
+    pub(crate) fn values(&self) -> Values {
         let Config {
             data,
             listen,
             advertise,
-            cluster_secret,
-            admin_key,
+            cluster_secret: _,
+            admin_key: _,
             insecure_plaintext,
             fast,
-            failback: _,
-            fast_failover: _,
-            relay: _,
+            failback,
+            fast_failover,
+            relay,
             checkpoint_entries,
+            capability_life,
             log,
             rebuild,
             accept_one_member,
             name,
         } = self;
-        let mut fixed = vec![
-            ("data", format!("{data:?}")),
-            ("listen", listen.clone()),
-            ("advertise", format!("{advertise:?}")),
-            ("cluster-secret", format!("{cluster_secret:?}")),
-            ("admin-key", format!("{admin_key:?}")),
-            ("insecure-plaintext", insecure_plaintext.to_string()),
-            ("fast", fast.to_string()),
-            ("checkpoint-entries", format!("{checkpoint_entries:?}")),
-            ("rebuild", rebuild.to_string()),
-            ("accept-one-member", accept_one_member.to_string()),
-            ("name", name.clone()),
+        let path = |path: &Path| Some(path.display().to_string());
+        let mut values = vec![
+            ("name", Some(name.clone())),
+            ("data", path(data)),
+            ("listen", Some(listen.clone())),
+            ("advertise", advertise.clone()),
+            ("cluster-secret", path(&self.cluster_secret())),
+            ("admin-key", path(&self.admin_key())),
+            ("insecure-plaintext", Some(insecure_plaintext.to_string())),
+            ("fast", Some(fast.to_string())),
+            ("failback", word(failback)),
+            ("fast-failover", word(fast_failover)),
+            ("relay", word(relay)),
+            ("checkpoint-entries", checkpoint_entries.map(|entries| entries.to_string())),
+            ("capability-life", Some(capability_life.to_string())),
+            ("rebuild", Some(rebuild.to_string())),
+            ("accept-one-member", Some(accept_one_member.to_string())),
         ];
-        fixed.extend(log.fixed());
-        fixed
+        values.extend(log.values());
+        values
+    }
+
+    /// What a running name manager cannot change, by name.
+    pub(crate) fn fixed(&self) -> Values {
+        let mut values = self.values();
+        values.retain(|(name, _)| !TUNABLE.contains(name));
+        values
+    }
+
+    /// How long a capability lives (R15).
+    pub(crate) fn capability_life(&self) -> Duration {
+        Duration::from_secs(self.capability_life).min(CAPABILITY_TTL)
     }
 
     /// The times of heartbeats and leases.

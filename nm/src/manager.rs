@@ -10,6 +10,7 @@ use crate::pushes::{Board, Clients};
 use crate::relay::Relays;
 use crate::signals::Signals;
 use net::clock;
+use net::settings::Effective;
 use nm_core::state::{Cluster, State};
 use nm_core::store::StoreError;
 use nm_raft::{Raft, View};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use types::limits::Pace;
+use types::message::manager::Setting;
 use types::message::member::RelayMode;
 use types::{Code, Error, Result};
 
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) addr: String,
     pub(crate) pace: Pace,
     pub(crate) tunable: Arc<Tunable>,
+    /// How long a capability lives (R15).
+    pub(crate) capability_life: Duration,
     /// The boot of this host; empty if the system does not tell.
     pub(crate) boot: String,
 }
@@ -41,12 +45,15 @@ pub(crate) struct Tunable {
     fast_failover: AtomicBool,
     /// A [`RelayMode`].
     relay: AtomicI32,
+    /// All settings, for people.
+    effective: Effective,
 }
 
 impl Tunable {
     pub(crate) fn new(config: &Config) -> Tunable {
         let (auto_failback, fast_failover) = (AtomicBool::new(true), AtomicBool::new(true));
-        let tunable = Tunable { auto_failback, fast_failover, relay: AtomicI32::new(0) };
+        let effective = Effective::new(config.values(), &Config::known());
+        let tunable = Tunable { auto_failback, fast_failover, relay: AtomicI32::new(0), effective };
         tunable.set(config);
         tunable
     }
@@ -60,6 +67,8 @@ impl Tunable {
             Relay::Never => RelayMode::Never,
         };
         self.relay.store(relay.into(), Ordering::Relaxed);
+        let fixed: Vec<&str> = config.fixed().into_iter().map(|(name, _)| name).collect();
+        self.effective.reread(config.values(), &Config::known(), &fixed);
     }
 }
 
@@ -72,16 +81,23 @@ impl Settings {
         self.tunable.fast_failover.load(Ordering::Relaxed)
     }
 
+    /// All of them, for people.
+    pub(crate) fn shown(&self) -> Vec<Setting> {
+        self.tunable.effective.list()
+    }
+
     pub(crate) fn relay(&self) -> RelayMode {
         RelayMode::try_from(self.tunable.relay.load(Ordering::Relaxed)).unwrap_or(RelayMode::Auto)
     }
 
     pub(crate) fn new(config: &Config, addr: String, tunable: Arc<Tunable>) -> Settings {
+        tunable.effective.fill("advertise", &addr);
         Settings {
             name: config.name.clone(),
             addr,
             pace: config.pace(),
             tunable,
+            capability_life: config.capability_life(),
             boot: clock::boot_id().unwrap_or_default(),
         }
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use types::message::member::Probe;
-use types::message::{Empty, Method, purpose};
+use types::message::member::{Probe, ProbeRequest};
+use types::message::{Method, purpose};
 use types::record::{Pair, Phase, Server};
 use types::{Code, Error, Result};
 
@@ -83,7 +83,7 @@ impl Member {
 
     /// Whether it answers now.
     pub(crate) async fn answers(&self, timeout: Duration) -> bool {
-        let reply = self.call::<Probe>(Empty {}, timeout).await;
+        let reply = self.call::<Probe>(ProbeRequest::default(), timeout).await;
         reply.is_ok_and(|reply| reply.incarnation == self.incarnation)
     }
 }

@@ -8,7 +8,7 @@ use crate::manager::{Manager, Parts, Settings, Tunable};
 use crate::proposer::Proposer;
 use crate::service::NameService;
 use crate::{bootstrap, collector, duties, janitor, rebuild, watch};
-use net::settings::{self, Reread};
+use net::settings::{self, Reread, Values};
 use net::{Server, folder, secret, telemetry};
 use nm_core::state::State;
 use nm_raft::{Failure, Raft, RaftConfig, RaftError};
@@ -173,7 +173,7 @@ pub(crate) fn broken(failure: &Failure) -> Error {
 /// What is read again on SIGHUP.
 struct Reload {
     /// What cannot change, as it is.
-    running: Vec<(&'static str, String)>,
+    running: Values,
     reread: Reread<Config>,
     tunable: Arc<Tunable>,
 }

@@ -44,7 +44,7 @@ Look after it
   fsck        Compare the index and both copies
   scrub       Compare both copies with their digests, and repair what is bad from the good one
   env         Show what other programs need to connect
-  config      Show the settings and where each came from
+  config      Show the settings, of the servers too, and where each came from
   help        Show the help of a command";
 
 const TEMPLATE: &str = "\

@@ -102,7 +102,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ss(config) => done(ss::run(config, Box::new(servers::ss))),
         Command::Digest(args) => done(content::digest(&context, &args)),
         Command::Env => done(env::env(&context)),
-        Command::Config(args) => done(config::config(&context, &args)),
         command => until_interrupted(client_command(&context, command)),
     }
 }
@@ -122,6 +121,7 @@ async fn client_command(context: &Context, command: Command) -> Result<()> {
         Command::Cp(args) => copy::cp(context, &args).await,
         Command::Df => df::df(context).await,
         Command::Durability(args) => durability::durability(context, &args).await,
+        Command::Config(args) => config::config(context, &args).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Mkdir(args) => entries::mkdir(context, &args).await,
         Command::Mv(args) => entries::mv(context, &args).await,

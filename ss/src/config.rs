@@ -2,9 +2,12 @@
 
 use clap::Args;
 use net::options::{self, LogOptions};
-use net::settings::Known;
-use std::path::PathBuf;
+use net::settings::{Known, Values};
+use std::path::{Path, PathBuf};
 use types::{Code, Error, Result};
+
+/// What a running storage server takes anew on SIGHUP.
+const TUNABLE: [&str; 1] = ["log-level"];
 
 /// Options of a storage server.
 #[derive(Args, Clone, Debug)]
@@ -61,8 +64,8 @@ impl Config {
         self.log.start(verbosity)
     }
 
-    /// What a running storage server cannot change, by name.
-    pub(crate) fn fixed(&self) -> Vec<(&'static str, String)> {
+    /// Every option with its value. Of the secret only where it is.
+    pub(crate) fn values(&self) -> Values {
         let Config {
             name,
             data,
@@ -76,20 +79,28 @@ impl Config {
             insecure_plaintext,
             log,
         } = self;
-        let mut fixed = vec![
-            ("name", name.clone()),
-            ("data", format!("{data:?}")),
-            ("listen", listen.clone()),
-            ("advertise", format!("{advertise:?}")),
-            ("nm", nm.join(",")),
-            ("backup-of", format!("{backup_of:?}")),
-            ("import", format!("{import:?}")),
-            ("replace-disk", replace_disk.to_string()),
-            ("cluster-secret", format!("{cluster_secret:?}")),
-            ("insecure-plaintext", insecure_plaintext.to_string()),
+        let path = |path: &Path| Some(path.display().to_string());
+        let mut values = vec![
+            ("name", Some(name.clone())),
+            ("data", path(data)),
+            ("listen", Some(listen.clone())),
+            ("advertise", advertise.clone()),
+            ("nm", Some(nm.join(","))),
+            ("backup-of", backup_of.clone()),
+            ("import", import.as_deref().and_then(path)),
+            ("replace-disk", Some(replace_disk.to_string())),
+            ("cluster-secret", path(cluster_secret)),
+            ("insecure-plaintext", Some(insecure_plaintext.to_string())),
         ];
-        fixed.extend(log.fixed());
-        fixed
+        values.extend(log.values());
+        values
+    }
+
+    /// What a running storage server cannot change, by name.
+    pub(crate) fn fixed(&self) -> Values {
+        let mut values = self.values();
+        values.retain(|(name, _)| !TUNABLE.contains(name));
+        values
     }
 
     /// The name of its primary; empty for a primary.

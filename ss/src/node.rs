@@ -12,6 +12,7 @@ use crate::sources::Sources;
 use crate::store::Store;
 use crate::upload::Upload;
 use net::clock::boottime;
+use net::settings::Effective;
 use ss_core::lease::Cursors;
 use ss_core::pace::{Guard, Kind};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -80,6 +81,8 @@ pub struct Node {
     pub pace: Mutex<Guard>,
     /// Writes that wait for the name manager.
     pub completions: Completions,
+    /// Its options, for people.
+    pub settings: Arc<Effective>,
     /// Told when the server stops.
     pub stop: Stop,
 }

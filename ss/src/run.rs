@@ -23,7 +23,7 @@ use crate::sources::Sources;
 use crate::tidier;
 use crate::wire;
 use bytes::Bytes;
-use net::settings::{self, Reread};
+use net::settings::{Effective, Reread, Values, differences};
 use net::{Credential, Reconnecting, Server, listen, telemetry};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -64,16 +64,17 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
         let mut reload = signal(SignalKind::hangup()).map_err(Error::from)?;
         net::signals::exit_at_second_stop()?;
         let running = config.fixed();
+        let settings = Arc::new(Effective::new(config.values(), &Config::known()));
         let stop = async {
             loop {
                 tokio::select! {
                     _ = term.recv() => return,
                     _ = int.recv() => return,
-                    _ = reload.recv() => take_new_options(&running, &reread),
+                    _ = reload.recv() => take_new_options(&settings, &running, &reread),
                 }
             }
         };
-        serve(config, primary, secret, identity, places, stop).await
+        serve(config, primary, secret, identity, places, settings.clone(), stop).await
     };
     let ended = runtime.block_on(serving);
     runtime.shutdown_timeout(RELEASE);
@@ -89,7 +90,8 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     let primary = config.primary()?;
     let secret = net::secret::read(&config.cluster_secret)?;
     let identity = Identity::open(&config.data, &config.name)?;
-    serve(config, primary, secret, identity, types::limits::CONN_MAX, stop).await
+    let settings = Arc::new(Effective::default());
+    serve(config, primary, secret, identity, types::limits::CONN_MAX, settings, stop).await
 }
 
 async fn serve(
@@ -98,15 +100,17 @@ async fn serve(
     secret: Vec<u8>,
     identity: Identity,
     places: usize,
+    settings: Arc<Effective>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
+    settings.fill("advertise", &addr);
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
     let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
     let managers = Managers::new(config.nm, credential, serving.clone());
     let link = managers.connect();
-    let node = node(serving.clone(), &link, managers.clone(), secret.clone())?;
+    let node = node(serving.clone(), &link, managers.clone(), secret.clone(), settings)?;
     tracing::info!(server = %config.name, %addr, "listening");
 
     let (close, closed) = oneshot::channel::<()>();
@@ -163,18 +167,20 @@ async fn serve(
 
 /// Takes the options as they are now, and says what of them a running server cannot take; with bad ones nothing
 /// changes.
-fn take_new_options(running: &[(&'static str, String)], reread: &Reread<Config>) {
+fn take_new_options(settings: &Effective, running: &Values, reread: &Reread<Config>) {
     if let Err(error) = telemetry::reopen() {
         tracing::warn!(%error, "the log file cannot be opened anew");
     }
     let taken = reread().and_then(|config| {
         telemetry::set_level(config.log.log_level.as_deref())?;
+        let fixed: Vec<&str> = running.iter().map(|(name, _)| *name).collect();
+        settings.reread(config.values(), &Config::known(), &fixed);
         Ok(config.fixed())
     });
     match taken {
         Ok(now) => {
             tracing::info!("reloaded");
-            for name in settings::differences(running, &now) {
+            for name in differences(running, &now) {
                 tracing::warn!(option = name, "reload: a change of this option needs a restart");
             }
         }
@@ -187,6 +193,7 @@ fn node(
     link: &Reconnecting,
     managers: Managers,
     secret: Vec<u8>,
+    settings: Arc<Effective>,
 ) -> Result<Arc<Node>> {
     let stop = Stop::new();
     let relay = Arc::new(Relay::new(serving.clone(), managers, stop.clone()));
@@ -203,6 +210,7 @@ fn node(
         pace: Default::default(),
         completions: Completions::start(link.clone(), serving.clone(), stop.clone()),
         serving,
+        settings,
         stop,
     }))
 }

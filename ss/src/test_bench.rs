@@ -161,6 +161,7 @@ pub(crate) fn node(dir: &Path, serving: Arc<Serving>, addrs: Vec<String>, secret
         pace: Default::default(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,
+        settings: Default::default(),
         stop,
     }
 }

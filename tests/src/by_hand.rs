@@ -26,6 +26,11 @@ impl Conditions {
         Conditions { env: vec![(name.to_owned(), value.into())], ..Conditions::default() }
     }
 
+    /// More words.
+    pub fn words(words: &[&str]) -> Conditions {
+        Conditions { words: words.iter().map(|word| (*word).to_owned()).collect(), ..Conditions::default() }
+    }
+
     /// One more variable.
     pub fn and(mut self, name: &str, value: impl Into<String>) -> Conditions {
         self.env.push((name.to_owned(), value.into()));

@@ -257,6 +257,11 @@ impl Hosts {
         until(SOON, "the server to be gone", || is_gone(pid));
     }
 
+    /// SIGHUP: it reads its options again.
+    pub fn reload(&self, name: &str) {
+        kill_process(pid(&self.served[name].child), Signal::HUP).expect("it runs");
+    }
+
     /// Pulls the cable of a host.
     pub fn cut(&self, host: usize) {
         self.set_cable(host, false);

@@ -1,6 +1,6 @@
 //! Options that every server has: its log, and the file with more of them. With the feature `options`, for the programs.
 
-use crate::settings::Known;
+use crate::settings::{Known, Values};
 use crate::telemetry;
 use clap::{Arg, Args, Command};
 use std::path::PathBuf;
@@ -37,13 +37,15 @@ impl LogOptions {
         )
     }
 
-    /// What of them a running server cannot change, by name.
-    pub fn fixed(&self) -> Vec<(&'static str, String)> {
-        let LogOptions { log_level: _, log_file, log_file_kib, config } = self;
+    /// Every option with its value.
+    pub fn values(&self) -> Values {
+        let LogOptions { log_level, log_file, log_file_kib, config } = self;
+        let path = |path: &PathBuf| path.display().to_string();
         vec![
-            ("log-file", format!("{log_file:?}")),
-            ("log-file-kib", log_file_kib.to_string()),
-            ("config", format!("{config:?}")),
+            ("log-level", log_level.clone()),
+            ("log-file", log_file.as_ref().map(path)),
+            ("log-file-kib", Some(log_file_kib.to_string())),
+            ("config", config.as_ref().map(path)),
         ]
     }
 }

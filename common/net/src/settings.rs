@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use toml::Value;
+use types::message::manager::Setting;
 use types::{Code, Error, Result};
 
 /// The option that names the file.
@@ -24,6 +26,92 @@ pub struct Known {
 
 /// Reads the options of a server again: command line and environment as they were at the start, the file as it is now.
 pub type Reread<C> = Box<dyn Fn() -> Result<C> + Send + Sync>;
+
+/// The settings of a running server, each with where it came from.
+#[derive(Debug, Default)]
+pub struct Effective {
+    settings: Mutex<Vec<Setting>>,
+}
+
+/// Options with their values; the same names each time.
+pub type Values = Vec<(&'static str, Option<String>)>;
+
+impl Effective {
+    /// The settings of this process: `values` as they were parsed.
+    pub fn new(values: Values, known: &[Known]) -> Effective {
+        Effective { settings: Mutex::new(with_origins(values, known)) }
+    }
+
+    /// The options were read again; all but the `fixed` ones are as in `values` now.
+    pub fn reread(&self, values: Values, known: &[Known], fixed: &[&str]) {
+        let now = with_origins(values, known);
+        let mut settings = self.lock();
+        for setting in settings.iter_mut().filter(|setting| !fixed.contains(&setting.name.as_str())) {
+            if let Some(now) = now.iter().find(|now| now.name == setting.name) {
+                setting.clone_from(now);
+            }
+        }
+    }
+
+    /// What an option comes to that nobody said and that has no default.
+    pub fn fill(&self, name: &str, value: &str) {
+        for setting in self.lock().iter_mut().filter(|setting| setting.name == name) {
+            setting.value.get_or_insert_with(|| value.to_owned());
+        }
+    }
+
+    /// All of them.
+    pub fn list(&self) -> Vec<Setting> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Setting>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn with_origins(values: Values, known: &[Known]) -> Vec<Setting> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let path = file(&words);
+    // It was read when the options were: what it says now may be another thing, but it cannot say less.
+    let table = path.as_ref().and_then(|path| std::fs::read_to_string(path).ok()?.parse().ok());
+    let file = path.zip(table);
+    let set = |variable: &str| std::env::var_os(variable).is_some();
+    let setting = |(name, value): (&str, Option<String>)| {
+        let origin = origin(name, &words, known, file.as_ref(), set);
+        Setting { name: name.to_owned(), value, origin }
+    };
+    values.into_iter().map(setting).collect()
+}
+
+/// Where the value of an option came from, in the order of precedence.
+fn origin(
+    name: &str,
+    words: &[OsString],
+    known: &[Known],
+    file: Option<&(PathBuf, toml::Table)>,
+    set: impl Fn(&str) -> bool,
+) -> String {
+    if is_said(words, name) {
+        return format!("--{name}");
+    }
+    let option = known.iter().find(|option| option.long == name);
+    if let Some(variable) = option.and_then(|option| option.env.as_deref()).filter(|variable| set(variable)) {
+        return variable.to_owned();
+    }
+    match file {
+        Some((path, table)) if table.keys().any(|key| key.replace('_', "-") == name) => {
+            format!("file {}", path.display())
+        }
+        _ => "default".to_owned(),
+    }
+}
+
+/// Whether the words of a command line say an option.
+fn is_said(words: &[OsString], name: &str) -> bool {
+    let (long, equals) = (format!("--{name}"), format!("--{name}="));
+    words.iter().any(|word| word.to_str().is_some_and(|word| word == long || word.starts_with(&equals)))
+}
 
 /// The words of a command line with those of its file behind them, if it names one.
 ///
@@ -68,9 +156,7 @@ fn added(
         let option = option.ok_or_else(|| format!("{key} is no option of this server"))?;
         let long = format!("--{name}");
         let equals = format!("{long}=");
-        let said =
-            words.iter().any(|word| word.to_str().is_some_and(|w| w == long || w.starts_with(&equals)));
-        if said || option.env.as_deref().is_some_and(&set) {
+        if is_said(words, &name) || option.env.as_deref().is_some_and(&set) {
             continue;
         }
         match (value, option.switch) {
@@ -96,7 +182,7 @@ fn text(value: &Value) -> Result<String, String> {
 }
 
 /// The names of the settings that differ between two lists of (name, value), which have the same names.
-pub fn differences(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> Vec<&'static str> {
+pub fn differences(before: &Values, after: &Values) -> Vec<&'static str> {
     let pairs = before.iter().zip(after);
     pairs.filter(|(before, after)| before != after).map(|(before, _)| before.0).collect()
 }
@@ -132,6 +218,28 @@ mod tests {
         let said = merged(&["ss"], file, &[]).unwrap();
         assert_eq!(said.len(), 4);
         assert!(said.contains(&OsString::from("--fast")));
+    }
+
+    #[test]
+    fn it_is_told_where_a_setting_came_from() {
+        let table: toml::Table = "failback = 'manual'\ndata = '/d'\nnm = 'c:1'".parse().unwrap();
+        let file = ("/etc/pairfs.toml".into(), table);
+        let line = words(&["pairfs", "ss", "--nm=a:1", "--fast"]);
+        let origin = |name| origin(name, &line, &known(), Some(&file), |name| name == "PAIRFS_DATA");
+        assert_eq!(origin("nm"), "--nm");
+        assert_eq!(origin("fast"), "--fast");
+        assert_eq!(origin("data"), "PAIRFS_DATA");
+        assert_eq!(origin("failback"), "file /etc/pairfs.toml");
+        assert_eq!(origin("log-level"), "default");
+    }
+
+    #[test]
+    fn what_cannot_change_while_a_server_runs_is_shown_as_it_is() {
+        let values = |text: &str| vec![("relay", Some(text.to_owned())), ("data", Some(text.to_owned()))];
+        let effective = Effective::new(values("a"), &known());
+        effective.reread(values("b"), &known(), &["data"]);
+        let shown: Vec<_> = effective.list().into_iter().filter_map(|setting| setting.value).collect();
+        assert_eq!(shown, ["b", "a"]);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use nm_core::query::{self, Found};
 use nm_core::state::State;
 use std::time::Duration;
 use types::capability::{Capability, SignedCapability, right};
-use types::limits::CAPABILITY_TTL;
 use types::message::manager::{Choice, LocateRequest, Located};
 use types::record::Pair;
 use types::{Code, Error, Result};
@@ -73,7 +72,7 @@ fn sign(
     let capability = Capability {
         user: user.to_owned(),
         stamp: found.stamp,
-        expires_ms: now_ms + CAPABILITY_TTL.as_millis() as u64,
+        expires_ms: now_ms + manager.settings.capability_life.as_millis() as u64,
         // What was asked for, not all that the user may do: a stolen one is worth less.
         rights: found.rights & granted(rights),
         pair: pair.id,

@@ -6,7 +6,7 @@ use crate::service::Call;
 use nm_core::state::State;
 use nm_core::store::StoreError;
 use types::capability::{Capability, SignedCapability, right};
-use types::limits::{CAPABILITY_TTL, PAGE_BYTES, PAGE_ROWS};
+use types::limits::{PAGE_BYTES, PAGE_ROWS};
 use types::message::manager::{PairRecordsReply, PairRecordsRequest};
 use types::record::Pair;
 use types::{Code, Error, Result};
@@ -48,7 +48,7 @@ pub(super) fn cover(
     let capability = Capability {
         user,
         stamp: state.feed_end(0)?,
-        expires_ms: manager.proposer.time() + CAPABILITY_TTL.as_millis() as u64,
+        expires_ms: manager.proposer.time() + manager.settings.capability_life.as_millis() as u64,
         rights: right::READ,
         pair: pair.id,
         operator: true,

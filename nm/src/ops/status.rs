@@ -8,15 +8,55 @@ use nm_core::pair_state::{PairView, between_reigns, pair_state, server_state};
 use nm_core::state::State;
 use nm_core::store::StoreError;
 use std::time::Duration;
-use types::Result;
-use types::message::Empty;
-use types::message::manager::{ManagerStatus, PairStatus, ServerStatus, StatusReply};
+use tokio::task::JoinSet;
+use types::message::manager::{
+    ManagerStatus, PairStatus, ServerSettings, ServerStatus, StatusReply, StatusRequest,
+};
+use types::message::member::{Probe, ProbeRequest};
 use types::record::{Pair, Server, Subject, on};
+use types::{Code, Error, Result};
 
 /// Up to this lag files at risk are counted one by one; beyond it each row counts as one.
 const AT_RISK_LOOK: u64 = 1024;
 
-pub(crate) async fn run(call: Call, _: Empty) -> Result<StatusReply> {
+/// How long a server may take to tell its settings.
+const SETTINGS: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(call: Call, request: StatusRequest) -> Result<StatusReply> {
+    let settings = if request.settings { settings(&call).await? } else { Vec::new() };
+    Ok(StatusReply { settings, ..status(&call)? })
+}
+
+/// The settings of this name manager, then those of all servers, by name.
+async fn settings(call: &Call) -> Result<Vec<ServerSettings>> {
+    call.require_admin()?;
+    let manager = &call.manager;
+    let name = manager.settings.name.clone();
+    let own =
+        ServerSettings { server: name, settings: manager.settings.shown(), ..ServerSettings::default() };
+    let servers = State::new(&manager.view()?).servers()?;
+    let mut asked = JoinSet::new();
+    for server in servers {
+        let member = manager.members.get(&server);
+        asked.spawn(async move {
+            let told = match member {
+                Some(member) => member.call::<Probe>(ProbeRequest { settings: true }, SETTINGS).await,
+                None => Err(Error::new(Code::Unavailable, "it is not there", "start it")),
+            };
+            let (settings, trouble) = match told {
+                Ok(reply) => (reply.settings, String::new()),
+                Err(error) => (Vec::new(), error.message),
+            };
+            ServerSettings { server: server.name, settings, trouble }
+        });
+    }
+    let mut all = asked.join_all().await;
+    all.sort_unstable_by(|a, b| a.server.cmp(&b.server));
+    all.insert(0, own);
+    Ok(all)
+}
+
+fn status(call: &Call) -> Result<StatusReply> {
     let manager = &call.manager;
     let view = manager.view()?;
     let state = State::new(&view);

@@ -1,11 +1,12 @@
 //! `config`: the settings, and where each came from.
 
 use super::Context;
-use crate::options::{Origin, Which};
+use crate::options::{Origin, Settings, Which};
 use crate::output::Style;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use types::Result;
+use serde_json::json;
+use std::time::Duration;
+use types::{Code, Error, Result};
 
 /// `pairfs config`.
 #[derive(Args, Clone, Debug)]
@@ -22,36 +23,90 @@ pub enum What {
     Show,
 }
 
+/// How long the servers may take to tell theirs, unless --timeout says so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A setting of this client (no server) or of a server.
+struct Shown<'a> {
+    server: Option<&'a str>,
+    name: &'a str,
+    value: Option<&'a str>,
+    origin: Option<&'a str>,
+}
+
 /// Runs `config`.
 ///
 /// # Errors
 /// As [`crate::options::Settings::resolve`].
-pub fn config(context: &Context, args: &ConfigArgs) -> Result<()> {
+pub async fn config(context: &Context, args: &ConfigArgs) -> Result<()> {
     let What::Show = args.what;
     let settings = context.global.settings()?;
-    let mut rows: Vec<(&str, Value, Option<Origin>)> = Vec::new();
-    match settings.cluster {
-        Some(cluster) => match cluster.value {
-            Which::Dir(dir) => rows.push(("dir", dir.to_string_lossy().into(), Some(cluster.origin))),
-            Which::Nm(nm) => rows.push(("nm", nm.join(",").into(), Some(cluster.origin))),
-        },
-        None => rows.push(("dir", Value::Null, None)),
+    let is_cluster = settings.cluster.is_some();
+    client(context, settings)?;
+    if !is_cluster {
+        return Ok(());
     }
-    match settings.key_file {
-        Some(key) => rows.push(("key_file", key.value.to_string_lossy().into(), Some(key.origin))),
-        None => rows.push(("key_file", Value::Null, None)),
-    }
-    let timeout = format!("{:?}", settings.timeout.value);
-    rows.push(("timeout", timeout.into(), Some(settings.timeout.origin)));
-    for (name, value, origin) in rows {
-        let origin = origin.map(|origin| origin.to_string());
-        if context.out.json {
-            context.out.object(&json!({"name": name, "value": value, "origin": origin}))?;
-            continue;
-        }
-        let value = value.as_str().map_or("(not set)".to_owned(), |value| context.out.name(value));
-        let origin = origin.map_or(String::new(), |origin| format!("  from {origin}"));
-        context.out.line(format!("{name:<10} {value}{}", context.out.paint(Style::Dim, &origin)))?;
+    // They are shown beside; who has only come to see why nothing answers is not to fail for it.
+    if let Err(error) = servers(context).await {
+        context.out.note(format!("the servers' settings are not shown: {}", error.message));
     }
     Ok(())
+}
+
+fn client(context: &Context, settings: Settings) -> Result<()> {
+    let mut rows: Vec<(&str, Option<String>, Option<Origin>)> = Vec::new();
+    match settings.cluster {
+        Some(cluster) => match cluster.value {
+            Which::Dir(dir) => rows.push(("dir", Some(dir.display().to_string()), Some(cluster.origin))),
+            Which::Nm(nm) => rows.push(("nm", Some(nm.join(",")), Some(cluster.origin))),
+        },
+        None => rows.push(("dir", None, None)),
+    }
+    match settings.key_file {
+        Some(key) => rows.push(("key_file", Some(key.value.display().to_string()), Some(key.origin))),
+        None => rows.push(("key_file", None, None)),
+    }
+    let timeout = format!("{:?}", settings.timeout.value);
+    rows.push(("timeout", Some(timeout), Some(settings.timeout.origin)));
+    for (name, value, origin) in rows {
+        let origin = origin.map(|origin| origin.to_string());
+        show(context, &Shown { server: None, name, value: value.as_deref(), origin: origin.as_deref() })?;
+    }
+    Ok(())
+}
+
+/// What the name manager and the storage servers say of themselves.
+async fn servers(context: &Context) -> Result<()> {
+    let asked = tokio::time::timeout(context.global.timeout.unwrap_or(PATIENCE), async {
+        context.connect().await?.settings().await
+    });
+    let late =
+        |_| Error::new(Code::Unavailable, "the name manager did not answer in time", "see `pairfs doctor`");
+    for told in asked.await.map_err(late)?? {
+        let server = &told.server[..];
+        if !context.out.json {
+            context.out.line(format!("\n{}", context.out.name(server)))?;
+        }
+        if !told.trouble.is_empty() {
+            context.out.note(format!("the settings of {server} are not shown: {}", told.trouble));
+        }
+        for setting in &told.settings {
+            let (name, value) = (&setting.name[..], setting.value.as_deref());
+            show(context, &Shown { server: Some(server), name, value, origin: Some(&setting.origin) })?;
+        }
+    }
+    Ok(())
+}
+
+fn show(context: &Context, shown: &Shown<'_>) -> Result<()> {
+    let Shown { server, name, value, origin } = shown;
+    if context.out.json {
+        return context
+            .out
+            .object(&json!({"server": server, "name": name, "value": value, "origin": origin}));
+    }
+    let indent = if server.is_some() { "  " } else { "" };
+    let value = value.map_or("(not set)".to_owned(), |value| context.out.name(value));
+    let origin = origin.map_or(String::new(), |origin| format!("  from {origin}"));
+    context.out.line(format!("{indent}{name:<18} {value}{}", context.out.paint(Style::Dim, &origin)))
 }

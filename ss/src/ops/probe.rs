@@ -1,12 +1,12 @@
-//! Probe: are you there?
+//! Probe: are you there, and how are you set?
 
 use crate::node::Node;
 use std::sync::Arc;
 use types::Result;
-use types::message::Empty;
-use types::message::member::ProbeReply;
+use types::message::member::{ProbeReply, ProbeRequest};
 
-/// Says which registration this server believes in.
-pub async fn run(node: Arc<Node>, _request: Empty) -> Result<ProbeReply> {
-    Ok(ProbeReply { incarnation: node.serving.incarnation() })
+/// Says which registration this server believes in, and its settings if asked.
+pub async fn run(node: Arc<Node>, request: ProbeRequest) -> Result<ProbeReply> {
+    let settings = if request.settings { node.settings.list() } else { Vec::new() };
+    Ok(ProbeReply { incarnation: node.serving.incarnation(), settings })
 }

@@ -11,7 +11,7 @@ mod paths;
 pub use connect::{Attached, MemberAddr, Placement, TicketReply, TicketRequest, WhereaboutsRequest};
 pub use operate::{
     EventsReply, EventsRequest, ForcePromoteReply, ForcePromoteRequest, ManagerStatus, PairStatus,
-    ServerStatus, StatusReply, SwitchoverRequest,
+    ServerSettings, ServerStatus, Setting, StatusReply, StatusRequest, SwitchoverRequest,
 };
 pub use pages::{PairFilesReply, PairFilesRequest, PairRecordsReply, PairRecordsRequest};
 pub use paths::{Choice, ListReply, ListRequest, LocateRequest, Located, OpenUploadRequest};
@@ -33,7 +33,7 @@ methods! {
     /// Lists a folder, a page at a time.
     List = 105: ListRequest => ListReply;
     /// The state of servers and pairs.
-    Status = 107: Empty => StatusReply;
+    Status = 107: StatusRequest => StatusReply;
     /// What happened.
     Events = 108: EventsRequest => EventsReply;
     /// A ticket to connect to a storage server.

@@ -142,6 +142,45 @@ pub struct StatusReply {
     /// The name manager is being rebuilt and serves nobody: for whom it waits, or what it does. Else empty.
     #[prost(string, tag = "6")]
     pub rebuilding: String,
+    /// If asked for: the settings of the name manager and of every storage server.
+    #[prost(message, repeated, tag = "7")]
+    pub settings: Vec<ServerSettings>,
+}
+
+/// Request of [`Status`](super::Status).
+#[derive(Clone, PartialEq, Message)]
+pub struct StatusRequest {
+    /// The servers' settings too; only for an administrator.
+    #[prost(bool, tag = "1")]
+    pub settings: bool,
+}
+
+/// The settings of one server.
+#[derive(Clone, PartialEq, Message)]
+pub struct ServerSettings {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub server: String,
+    /// By name.
+    #[prost(message, repeated, tag = "2")]
+    pub settings: Vec<Setting>,
+    /// Why there are none, for people; else empty.
+    #[prost(string, tag = "3")]
+    pub trouble: String,
+}
+
+/// A setting as it holds now. Secrets are in files; only where those are is told.
+#[derive(Clone, PartialEq, Message)]
+pub struct Setting {
+    /// The option's name, without dashes.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its value; none if nothing was said and there is no default.
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
+    /// Where that came from: `--name`, the name of a variable, `file PATH`, or `default`.
+    #[prost(string, tag = "3")]
+    pub origin: String,
 }
 
 /// Request of [`Events`](super::Events).

@@ -1,7 +1,7 @@
 //! The life of a storage server: registration, heartbeats and leases, its leave, damage it has met.
 
 use super::RelayMode;
-use crate::message::manager::Placement;
+use crate::message::manager::{Placement, Setting};
 use crate::record::Server;
 use prost::Message;
 
@@ -135,12 +135,23 @@ pub struct LetGoRequest {
     pub epoch: u64,
 }
 
+/// Request of [`Probe`](super::Probe).
+#[derive(Clone, PartialEq, Message)]
+pub struct ProbeRequest {
+    /// Its settings, too.
+    #[prost(bool, tag = "1")]
+    pub settings: bool,
+}
+
 /// Answer to [`Probe`](super::Probe).
 #[derive(Clone, PartialEq, Message)]
 pub struct ProbeReply {
     /// Registration it believes in.
     #[prost(uint64, tag = "1")]
     pub incarnation: u64,
+    /// Its settings, if asked for.
+    #[prost(message, repeated, tag = "2")]
+    pub settings: Vec<Setting>,
 }
 
 /// Request of [`ReportDamage`](super::ReportDamage): what a read or a page of a scrub met.

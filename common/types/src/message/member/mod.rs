@@ -11,7 +11,8 @@ mod versions;
 mod writes;
 
 pub use life::{
-    DamageReport, GrantMessage, HeartbeatRequest, LeaveRequest, LetGoRequest, ProbeReply, Registered,
+    DamageReport, GrantMessage, HeartbeatRequest, LeaveRequest, LetGoRequest, ProbeReply, ProbeRequest,
+    Registered,
 };
 pub use partner::{LookAtReply, LookAtRequest, RelayMode, RelayReply, RelayRequest};
 pub use rows::{ApplyReply, ApplyRequest, CompareReply, CompareRequest, RowFailure};
@@ -55,7 +56,7 @@ methods! {
     /// nm → ss: stop serving for a handover (R27).
     LetGo = 303: LetGoRequest => Empty;
     /// nm → ss: are you there?
-    Probe = 304: Empty => ProbeReply;
+    Probe = 304: ProbeRequest => ProbeReply;
     /// nm → ss: copy these owed versions from your partner (R12).
     Bring = 305: BringRequest => BringReply;
     /// nm → ss: does your partner's port refuse you, too (R5)?
