@@ -1,6 +1,7 @@
 //! Runs the program and looks at what it says.
 
 use crate::binary;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -175,6 +176,16 @@ impl Started {
     /// What it has said so far on its standard error.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&self.stderr.bytes.lock().unwrap()).into_owned()
+    }
+
+    /// SIGSTOP: it is there, but does nothing.
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it runs");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it runs");
     }
 
     /// SIGKILL; it has ended when this returns.

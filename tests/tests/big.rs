@@ -7,6 +7,7 @@
 //! PAIRFS_BIG_MIB=3072 cargo test --release -p pairfs-tests --test big -- --nocapture --test-threads 1
 //! ```
 
+use pairfs_tests::by_hand::{ByHand, Conditions};
 use pairfs_tests::cluster::{LATER, SOON, pair};
 use pairfs_tests::command::Started;
 use pairfs_tests::workload::filled;
@@ -17,7 +18,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use types::limits::{CHUNK, MIB, PIECE, SERVER_READS, SERVER_WINDOW};
+use types::limits::{CHUNK, CLIENT_WINDOW, MIB, PIECE, SERVER_READS, SERVER_WINDOW};
 
 /// Bytes of a large file.
 fn size(default_mib: usize) -> usize {
@@ -111,6 +112,126 @@ fn r28_an_upload_from_a_file_goes_on_at_the_partner_when_its_server_is_killed() 
     cluster.kill9("ss1");
     let written = upload.end().ok().json();
     assert_arrived(&cluster, &written, &local);
+}
+
+/// A cluster in which the backup goes on acting when the primary is back.
+fn start_with_manual_failback() -> (Cluster, ByHand) {
+    let cluster = Cluster::start(true);
+    let nm = cluster.restart_by_hand("nm", &Conditions::words(&["--failback", "manual"]));
+    cluster.wait_acting("ss1", LATER);
+    cluster.wait_settled();
+    (cluster, nm)
+}
+
+/// ss1 is killed and its backup stands in; ss1 comes back and catches up, and does not act.
+fn lose_the_primary_and_bring_it_back(cluster: &Cluster, mut get_on: impl FnMut()) {
+    get_on();
+    cluster.kill9("ss1");
+    cluster.wait_acting("ss1_backup", SOON);
+    get_on();
+    let before = cluster.events_of("caught-up", "ss1").len();
+    cluster.node_start("ss1");
+    until(LATER, "ss1 to catch up", || cluster.events_of("caught-up", "ss1").len() > before);
+    assert_eq!(pair(&cluster.status())["acting"], "ss1_backup");
+}
+
+/// The content is there, and both copies of it once the backup is back.
+fn assert_arrived_without_the_backup(cluster: &Cluster, written: &serde_json::Value, local: &Path) {
+    cluster.wait_acting("ss1", SOON);
+    let expected = digest(cluster, local);
+    assert_eq!(written["digest"], expected.as_str());
+    let got = cluster.desk().join("got");
+    cluster.pairfs(&["read", "/big", "-o", got.to_str().unwrap()]).ok();
+    assert_eq!(digest(cluster, &got), expected);
+    cluster.node_start("ss1_backup");
+    cluster.assert_copies_equal();
+}
+
+#[test]
+fn r28_an_upload_from_a_file_goes_on_when_the_backup_that_stood_in_is_killed_as_well() {
+    let (cluster, _nm) = start_with_manual_failback();
+    let size = size(200);
+    let local = source(&cluster, size);
+    let mut upload = cluster.begin(&["--json", "write", "/big", local.to_str().unwrap()]);
+    // The server stands still while ss1 is brought back, so that the upload is not over before.
+    let mut part = 0;
+    lose_the_primary_and_bring_it_back(&cluster, || {
+        part += 1;
+        wait_stored(&cluster, "ss1_backup", &mut upload, size / 16 * part);
+        if part == 2 {
+            upload.pause();
+        }
+    });
+    cluster.kill9("ss1_backup");
+    upload.resume();
+    let written = upload.end().ok().json();
+    assert_arrived_without_the_backup(&cluster, &written, &local);
+}
+
+#[test]
+fn r28_an_upload_from_a_pipe_goes_on_when_the_backup_that_stood_in_is_killed_as_well() {
+    let (cluster, _nm) = start_with_manual_failback();
+    let size = size(200);
+    let local = source(&cluster, size);
+    let mut upload = cluster.begin(&["--json", "write", "/big"]);
+    let mut pipe = upload.input();
+    let mut blocks = blocks(size);
+    let mut sent = 0;
+    let mut send = |count: usize| {
+        blocks.by_ref().take(count).for_each(|block| {
+            pipe.write_all(&block).unwrap();
+            sent += block.len();
+        });
+        sent
+    };
+    lose_the_primary_and_bring_it_back(&cluster, || _ = send(size / MIB / 4));
+    // What it sent while ss1 was away only the backup has; that passes it on. Then a window has room only as ss1 has
+    // what is before it.
+    let sent = send(1);
+    wait_stored(&cluster, "ss1", &mut upload, sent);
+    send(CLIENT_WINDOW / MIB * 3);
+    cluster.kill9("ss1_backup");
+    send(usize::MAX);
+    drop(pipe);
+    let written = upload.end().ok().json();
+    assert_arrived_without_the_backup(&cluster, &written, &local);
+}
+
+#[test]
+fn r28_an_upload_from_a_pipe_whose_only_copy_is_away_ends_with_an_error_and_leaves_nothing_half_done() {
+    let (cluster, _nm) = start_with_manual_failback();
+    let size = size(200);
+    let mut upload = cluster.begin(&["--json", "--timeout", "10s", "write", "/big"]);
+    let mut pipe = upload.input();
+    let mut blocks = blocks(size);
+    let half = size / MIB / 2;
+    let before = cluster.events_of("caught-up", "ss1").len();
+    cluster.kill9("ss1");
+    cluster.wait_acting("ss1_backup", SOON);
+    blocks.by_ref().take(half).for_each(|block| pipe.write_all(&block).unwrap());
+    // More than a window: the client has forgotten the first of it, and ss1 never had it.
+    wait_stored(&cluster, "ss1_backup", &mut upload, half * MIB - CLIENT_WINDOW);
+    cluster.node_start("ss1");
+    until(LATER, "ss1 to catch up", || cluster.events_of("caught-up", "ss1").len() > before);
+    // At once: it is fresh, as no row is missing, while what was sent meanwhile is still on its way to it.
+    cluster.kill9("ss1_backup");
+    let held = stored(&cluster, "ss1");
+    cluster.wait_acting("ss1", SOON);
+    // It may have ended: then the pipe is closed.
+    let fed = blocks.try_for_each(|block| pipe.write_all(&block));
+    drop(pipe);
+    let ended = upload.end();
+    if ended.status == 0 {
+        // Everything was passed on before the kill.
+        assert!(held >= (half * MIB - CLIENT_WINDOW) as u64 && fed.is_ok(), "{ended:?}");
+    } else {
+        eprintln!("{held} bytes had come to ss1; it says: {}", ended.stderr);
+        assert_eq!((ended.status, ended.code().as_deref()), (6, Some("NO_SUCH_SESSION")), "{ended:?}");
+        assert!(ended.stderr.contains("lost") && ended.stderr.contains("write it again"), "{ended:?}");
+        cluster.pairfs(&["read", "/big"]).exits(3);
+    }
+    cluster.node_start("ss1_backup");
+    cluster.assert_copies_equal();
 }
 
 #[test]

@@ -46,6 +46,8 @@ struct Upload {
     unknown: bool,
     /// Some bytes are in no window any more and cannot be read again.
     lost: bool,
+    /// It was so at the last look: what fails now fails for that.
+    gap: bool,
 }
 
 /// Where the name manager keeps the name's place.
@@ -108,6 +110,7 @@ impl Upload {
             got_on: false,
             unknown: true,
             lost: false,
+            gap: false,
         })
     }
 
@@ -149,7 +152,11 @@ impl Upload {
             let answer = call::<Commit>(&acting.connection, &commit, Bytes::new(), timing.deadline()).await;
             answer.map(|(receipt, _)| receipt)
         });
-        let sent = sent.await;
+        let sent = sent.await.map_err(|error| match error.code {
+            // When the time is over in the middle of another look, the reason is the same.
+            Code::Timeout | Code::Unavailable | Code::OutcomeUnknown if self.gap => gone(),
+            _ => error,
+        });
         // Before its commit an upload has no effect that anyone sees.
         let effect = |error: &Error| if self.committing { error.effect } else { Effect::None };
         let receipt = sent.map_err(|error| (Error { effect: effect(&error), ..error }, Some(pair)))?;
@@ -182,15 +189,15 @@ impl Upload {
         let state = self.ask_state(acting, found, retry).await?;
         if self.window.resume(&state) == Err(Gap) {
             let Some(source) = self.again.take() else {
-                self.lost = true;
-                let what = "the server that had the upload is lost, and its bytes cannot be read again";
+                (self.lost, self.gap) = (true, true);
                 // It may come back with them: worth waiting for.
-                return Err(Error::new(Code::NoSuchSession, what, "write it again"));
+                return Err(gone());
             };
             (self.feeder, self.again) = Feeder::start(source.into());
             self.window.restart();
             self.summary = None;
         }
+        self.gap = false;
         Ok(())
     }
 
@@ -274,6 +281,12 @@ impl Upload {
             tracing::debug!(%error, "an upload that ended is left to expire");
         }
     }
+}
+
+/// No living server has all that was sent, and the client has not kept it either.
+fn gone() -> Error {
+    let what = "the server that had the upload is lost, and its bytes cannot be read again";
+    Error::new(Code::NoSuchSession, what, "write it again")
 }
 
 /// The version of `session`. One whose bytes the acting member lacks does not stand while they can be sent once more:

@@ -52,6 +52,10 @@ async fn take_over(node: &Arc<Node>, upload: &Arc<Upload>, epoch: u64) -> Result
     Ok(())
 }
 
+fn lost() -> Error {
+    Error::new(Code::Unavailable, "the partner was lost meanwhile", "send what only it had")
+}
+
 fn slow() -> Error {
     Error::new(Code::Timeout, "the partner does not say what it has", "ask again later")
 }
@@ -89,10 +93,15 @@ pub async fn run(node: Arc<Node>, user: String, request: OpenSessionRequest) -> 
         .get_or_open(id, request.size, || WriteSession::open(boottime(), &user, target.clone(), timeout))?;
     upload.again(&user, &target)?;
     // What cannot be had now the client sends, or asks for again.
-    if !request.first
-        && let Err(error) = take_over(&node, &upload, epoch).await
-    {
-        tracing::debug!(%error, session = %id, "the partner's bytes of a session were not taken over");
+    if !request.first {
+        let taken = tokio::select! {
+            taken = take_over(&node, &upload, epoch) => taken,
+            // The client must not wait for one that was lost meanwhile: it learns what is here.
+            () = node.serving.partner_lost() => Err(lost()),
+        };
+        if let Err(error) = taken {
+            tracing::debug!(%error, session = %id, "the partner's bytes of a session were not taken over");
+        }
     }
     passer::start(&node, &upload, epoch);
     Ok(upload.progress())
