@@ -123,6 +123,22 @@ impl Upload {
         retry: &mut Retry,
         fresh: bool,
     ) -> Result<Receipt, (Error, Option<u32>)> {
+        let tried = self.try_once(core, request, key, retry, fresh).await;
+        tried.map_err(|(error, pair)| match error.code {
+            // When the time is over in the middle of another look, the reason is the same.
+            Code::Timeout | Code::Unavailable | Code::OutcomeUnknown if self.gap => (gone(), pair),
+            _ => (error, pair),
+        })
+    }
+
+    async fn try_once(
+        &mut self,
+        core: &Core,
+        request: &Request<'_>,
+        key: &Key<'_>,
+        retry: &mut Retry,
+        fresh: bool,
+    ) -> Result<Receipt, (Error, Option<u32>)> {
         if self.committing
             && let Some(receipt) = self.committed(core, request, retry).await
         {
@@ -152,11 +168,7 @@ impl Upload {
             let answer = call::<Commit>(&acting.connection, &commit, Bytes::new(), timing.deadline()).await;
             answer.map(|(receipt, _)| receipt)
         });
-        let sent = sent.await.map_err(|error| match error.code {
-            // When the time is over in the middle of another look, the reason is the same.
-            Code::Timeout | Code::Unavailable | Code::OutcomeUnknown if self.gap => gone(),
-            _ => error,
-        });
+        let sent = sent.await;
         // Before its commit an upload has no effect that anyone sees.
         let effect = |error: &Error| if self.committing { error.effect } else { Effect::None };
         let receipt = sent.map_err(|error| (Error { effect: effect(&error), ..error }, Some(pair)))?;

@@ -48,7 +48,7 @@ pub async fn config(context: &Context, args: &ConfigArgs) -> Result<()> {
     }
     // They are shown beside; who has only come to see why nothing answers is not to fail for it.
     if let Err(error) = servers(context).await {
-        context.out.note(format!("the servers' settings are not shown: {}", error.message));
+        not_shown("the servers'", &error.message, error.code, context);
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn servers(context: &Context) -> Result<()> {
             context.out.line(format!("\n{}", context.out.name(server)))?;
         }
         if !told.trouble.is_empty() {
-            context.out.note(format!("the settings of {server} are not shown: {}", told.trouble));
+            not_shown(&format!("{server}'s"), &told.trouble, Code::Unavailable, context);
         }
         for setting in &told.settings {
             let (name, value) = (&setting.name[..], setting.value.as_deref());
@@ -96,6 +96,13 @@ async fn servers(context: &Context) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says whose settings are missing, and why (what happened: what to do next).
+fn not_shown(whose: &str, why: &str, code: Code, context: &Context) {
+    let (what, next) = why.split_once(": ").unwrap_or((why, "see `pairfs doctor`"));
+    let what = format_args!("{whose} settings are not shown, because {what}");
+    crate::output::error(&Error::new(code, what, next), context.out.json);
 }
 
 fn show(context: &Context, shown: &Shown<'_>) -> Result<()> {
