@@ -191,20 +191,26 @@ fn lines_of_a_slow_reader(cluster: &Cluster, words: &[&str], count: usize) -> Ve
     read
 }
 
+/// One test, as it is the filling that takes its time.
 #[test]
-fn a_folder_of_many_names_is_listed_page_by_page_and_not_kept_in_memory() {
+fn a_folder_of_many_names_is_listed_page_by_page_and_its_name_manager_serves_soon_after_kill_9() {
     let count = many(100_000).max(50_000);
     let cluster = one_large_folder(count);
+    is_listed_page_by_page_and_not_kept_in_memory(&cluster, count);
+    serves_soon_after_kill_9_and_its_log_is_short(&cluster, count);
+}
+
+fn is_listed_page_by_page_and_not_kept_in_memory(cluster: &Cluster, count: usize) {
     let nm = cluster.pid("nm").as_raw_nonzero().get().unsigned_abs();
     cluster.pairfs(&["ls", "/0", "--limit", "1"]).ok();
     let before = peak_memory(nm);
 
     let all: BTreeSet<String> = (0..count).map(|number| number.to_string()).collect();
-    let listed = lines_of_a_slow_reader(&cluster, &["ls", "/0"], count);
+    let listed = lines_of_a_slow_reader(cluster, &["ls", "/0"], count);
     assert!(listed.iter().eq(&all), "each name once, in order");
-    let below = lines_of_a_slow_reader(&cluster, &["ls", "-R", "/"], count);
+    let below = lines_of_a_slow_reader(cluster, &["ls", "-R", "/"], count);
     assert!(below.iter().filter(|line| all.contains(*line)).count() >= count);
-    let found = lines_of_a_slow_reader(&cluster, &["find", "*"], count);
+    let found = lines_of_a_slow_reader(cluster, &["find", "*"], count);
     assert_eq!(found.len(), count + 1, "the folder, too");
     // The index is cached up to its bound; a listing of its own would be far more than that.
     let grown = peak_memory(nm).saturating_sub(before);
@@ -216,10 +222,7 @@ fn a_folder_of_many_names_is_listed_page_by_page_and_not_kept_in_memory() {
     assert!(cluster.pairfs(&["ls", "/0", "--after", "99999999"]).ok().text().is_empty());
 }
 
-#[test]
-fn a_name_manager_with_many_files_serves_soon_after_kill_9_and_its_log_is_short() {
-    let count = many(50_000);
-    let cluster = one_large_folder(count);
+fn serves_soon_after_kill_9_and_its_log_is_short(cluster: &Cluster, count: usize) {
     let last = format!("/0/{}", count - 1);
     for _ in 0..2 {
         cluster.kill9("nm");
