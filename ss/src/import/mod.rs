@@ -148,7 +148,8 @@ impl Importer {
             let sessions = ready.iter().filter_map(|ready| Some((&ready.import, ready.session?)));
             let asked: Vec<_> =
                 sessions.map(|(import, session)| (import.number, import.path.clone(), session)).collect();
-            tokio::task::block_in_place(|| note.ask(asked.into_iter()))?;
+            let noting = note.ask(asked.into_iter())?;
+            threads::run(noting).await.map_err(Error::internal)??;
             crash_point("import.asked");
             self.take_in(server, ready, known, note).await?;
             if told.elapsed() >= TELL {

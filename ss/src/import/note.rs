@@ -137,12 +137,15 @@ impl Note {
         self.decided.len()
     }
 
-    /// Contents that the log is going to be asked to take in: number and path of the entry, session. Durable when this
-    /// returns. Blocks.
+    /// Contents that the log is going to be asked to take in: number and path of the entry, session. Durable when what it
+    /// gives has been run, which blocks.
     ///
     /// # Errors
-    /// `IO`, `DISK_FULL`.
-    pub fn ask(&mut self, entries: impl Iterator<Item = (u64, String, SessionId)>) -> Result<()> {
+    /// What it gives: `IO`, `DISK_FULL`.
+    pub fn ask(
+        &mut self,
+        entries: impl Iterator<Item = (u64, String, SessionId)>,
+    ) -> Result<impl FnOnce() -> Result<()> + Send + 'static> {
         let doubtful = &mut self.contents.doubtful;
         for (number, path, session) in entries {
             let session = identity::hex(&session.0);
@@ -151,7 +154,8 @@ impl Note {
             doubtful.push(Doubtful { number, path, session });
         }
         let text = toml::to_string(&self.contents).map_err(Error::internal)?;
-        identity::replace(&self.folder, FILE, &text)
+        let folder = self.folder.clone();
+        Ok(move || identity::replace(&folder, FILE, &text))
     }
 
     /// Contents of which this disk does not know whether they came in, by path.
@@ -191,7 +195,8 @@ mod tests {
     }
 
     fn ask(note: &mut Note, numbers: std::ops::RangeInclusive<u64>) {
-        note.ask(numbers.map(|number| (number, format!("/{number}"), session(number)))).unwrap();
+        let numbered = numbers.map(|number| (number, format!("/{number}"), session(number)));
+        note.ask(numbered).unwrap()().unwrap();
     }
 
     #[test]
