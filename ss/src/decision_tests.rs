@@ -188,7 +188,10 @@ async fn r27_while_handovers_fail_a_commit_is_sent_only_once_both_have_it() {
     let (number, incarnation) = bench.node.serving.sending().unwrap();
     let word = GrantMessage { number, incarnation, serve: true, epoch: 1, ..GrantMessage::default() };
     bench.node.serving.granted(GrantMessage { both_first: true, ..word });
-    bench.commit("ann", Durability::Async, Source::Body(content())).await.unwrap_err();
+    // Less than it waits for the partner, after which it would go on without.
+    let while_it_waits = Duration::from_millis(1_500);
+    let commit = bench.commit("ann", Durability::Async, Source::Body(content()));
+    assert!(tokio::time::timeout(while_it_waits, commit).await.is_err(), "it waits for both");
     assert!(!bench.others.answered.lock().unwrap().contains(&Complete::ID), "the log was not asked");
 }
 
