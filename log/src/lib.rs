@@ -73,6 +73,10 @@
 //! log ends at the first record that does not check. If the segment's head, a record before or any
 //! valid record *behind* that place names a later position as durable, it is damage.
 //!
+//! **Going on behind damage.** An owner with a partner may have the records behind a hole replayed, too
+//! ([`Log::open_over_damage`]). It then owes to itself what stood there. What is appended after such a start stands in a
+//! new segment, so that starts which do not read the holed one again are as ever.
+//!
 //! **A cut is for good.** If anything of the segment's use number stands behind the end, the log goes on in a
 //! new segment, whose head names the end: what stands behind it never counts again. Otherwise nothing
 //! can come back and the same segment is written on, so that restarts do not cost a segment each.
@@ -129,4 +133,5 @@ pub use host::{Disks, disk_of, simulate_disks};
 pub use position::Position;
 pub use reader::LogReader;
 pub use real::RealDisk;
+pub use recover::Hole;
 pub use writer::{Entry, Log, SegmentInfo};

@@ -113,6 +113,27 @@ impl LogReader {
         }
     }
 
+    /// Where the first good record behind the bad one at `position` stands, or where its segment ends. Reads the rest
+    /// of the segment.
+    ///
+    /// # Errors
+    /// `NotFound` when its segment was given back meanwhile; `Io`.
+    pub fn behind_damage(&self, position: Position) -> Result<Position, LogError> {
+        let (segment, room) = self.place(position)?;
+        let file = self.shared.file(&segment).map_err(|e| self.explain(&segment, position, Some(e)))?;
+        let mut bytes = vec![0; room];
+        file.read_exact_at(&mut bytes, u64::from(position.offset()))
+            .map_err(|e| LogError::io(format!("read the log at {position}"), e))?;
+        let found = (ALIGN..room).step_by(ALIGN).find(|at| {
+            let at_position = Position(position.0 + *at as u64);
+            check_record(&bytes[*at..], at_position, segment.use_number).is_some()
+        });
+        match self.is_live(&segment) {
+            true => Ok(Position(position.0 + found.unwrap_or(room) as u64)),
+            false => Err(LogError::NotFound(position)),
+        }
+    }
+
     /// Looks in the buffered tail. `None`: not there.
     fn buffered<T>(&self, position: Position, take: impl FnOnce(u8, &[u8]) -> T) -> Option<T> {
         if !self.shared.may_be_buffered(position) {

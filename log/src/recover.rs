@@ -18,6 +18,23 @@ use crate::{Entry, LogError, Position};
 /// The owner's part of the replay.
 pub(crate) type Replay<'a> = &'a mut dyn FnMut(Entry<'_>) -> Result<(), LogError>;
 
+/// A range of the log that was durable and does not check any more.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Hole {
+    /// Where it begins: the first record that does not check. With offset 0: nothing of that segment can be read.
+    pub from: Position,
+    /// Where the next good record stands, or its segment ends.
+    pub to: Position,
+}
+
+/// What recovery does about damage.
+pub(crate) enum Damage<'a> {
+    /// It ends with an error.
+    Refuse,
+    /// It goes on behind it, and lists it here.
+    PassOver(&'a mut Vec<Hole>),
+}
+
 /// What recovery found.
 #[derive(Default)]
 pub(crate) struct Recovered {
@@ -35,12 +52,14 @@ pub(crate) struct Recovered {
     pub leftovers: Vec<String>,
 }
 
-/// Reads the log in `folder`; calls `replay` for each of the owner's records from `from` on.
+/// Reads the log in `folder`; calls `replay` for each of the owner's records from `from` on. Only damage to the head
+/// of the last segment cannot be passed over: nothing else says which segments there are.
 pub(crate) fn recover(
     disk: &dyn Disk,
     folder: &str,
     from: Position,
     replay: Replay<'_>,
+    mut damage: Damage<'_>,
 ) -> Result<Recovered, LogError> {
     let place = Place { disk, folder };
     let (numbers, mut leftovers) = place.list()?;
@@ -51,19 +70,21 @@ pub(crate) fn recover(
         };
     };
     let (last, bytes) = place.settle(last)?;
-    let tail = place.find_end(&last, &bytes)?;
+    let tail = place.find_end(&last, &bytes, &mut damage)?;
     let end = Position::new(last.number, tail.end);
     if from > end {
         return Err(place.damaged(end, "the log ends before a position that was durable"));
     }
-    let live = place.check_live(&numbers, &tail.live, last.clone(), tail.end)?;
-    for (header, end) in live.iter().filter(|(h, _)| h.number >= from.segment()) {
+    let mut live = place.check_live(&numbers, &tail.live, last.clone(), tail.end, &mut damage)?;
+    for (header, end) in live.iter_mut().filter(|(h, _)| h.number >= from.segment()) {
         if header.number == last.number {
-            place.replay(header, *end, &bytes, from, replay)?;
+            // Its holes are known.
+            *end =
+                place.replay(header, *end, &bytes, from, replay, &mut Damage::PassOver(&mut Vec::new()))?;
         } else {
             let bytes = read_up_to(place.open(header.number)?.as_ref(), *end)
                 .map_err(|e| place.io("read", header.number, e))?;
-            place.replay(header, *end, &bytes, from, replay)?;
+            *end = place.replay(header, *end, &bytes, from, replay, &mut damage)?;
         }
     }
     let dead = numbers.iter().filter(|n| live.binary_search_by_key(n, |(h, _)| &h.number).is_err());
@@ -190,27 +211,35 @@ impl Place<'_> {
 
     /// Finds where the last segment's records end: at the first that does not check. That is damage when
     /// anything says that what stood there was durable: the head, or a valid record, be it behind the hole.
-    fn find_end(&self, header: &Header, bytes: &[u8]) -> Result<Tail, LogError> {
+    fn find_end(&self, header: &Header, bytes: &[u8], damage: &mut Damage<'_>) -> Result<Tail, LogError> {
         let mut records = Records::new(header, bytes);
         let (mut durable, mut last_kind, mut live) =
             (Position::new(header.number, header.head_end), None, None);
-        for (record, entry) in records.by_ref() {
-            durable = durable.max(record.synced);
-            last_kind = Some(entry.kind);
-            if entry.kind == KIND_LIVE {
-                live = Some(decode_live(entry.payload).ok_or_else(|| {
-                    self.damaged(entry.position, "the list of the log's segments makes no sense")
-                })?);
+        let clean = loop {
+            for (record, entry) in records.by_ref() {
+                durable = durable.max(record.synced);
+                last_kind = Some(entry.kind);
+                if entry.kind == KIND_LIVE {
+                    live = Some(decode_live(entry.payload).ok_or_else(|| {
+                        self.damaged(entry.position, "the list of the log's segments makes no sense")
+                    })?);
+                }
             }
-        }
+            let end = Position::new(header.number, records.at as u32);
+            let behind = Behind::look(header, bytes, records.at);
+            durable = durable.max(behind.durable);
+            if durable <= end {
+                break behind.clean;
+            }
+            let next = behind.next.unwrap_or(durable.offset() as usize);
+            self.hole(end, next as u32, damage)?;
+            records.at = next;
+            if behind.next.is_none() {
+                break false;
+            }
+        };
         let end = records.at;
-        let (behind, clean) = durable_behind(header, bytes, end);
-        if durable.max(behind) > Position::new(header.number, end as u32) {
-            return Err(self.damaged(
-                Position::new(header.number, end as u32),
-                "a record that was durable does not check",
-            ));
-        }
+        let holed = matches!(damage, Damage::PassOver(holes) if !holes.is_empty());
         let marked = last_kind == Some(KIND_MARK) || end == header.head_end as usize;
         let live = live.unwrap_or_default();
         if live.last().is_none_or(|r| r.last != header.number) {
@@ -219,40 +248,58 @@ impl Place<'_> {
                 "the segment's head does not list the log's segments",
             ));
         }
-        Ok(Tail { end: end as u32, clean, marked, live })
+        // What is written from now on vouches for a segment without holes.
+        Ok(Tail { end: end as u32, clean: clean && !holed, marked: marked && !holed, live })
     }
 
-    /// The headers and ends of the segments that `ranges` name; each must be there and fit to its neighbours.
+    /// Damage from `from` to the offset `to` of its segment.
+    fn hole(&self, from: Position, to: u32, damage: &mut Damage<'_>) -> Result<(), LogError> {
+        match damage {
+            Damage::Refuse => Err(self.damaged(from, "a record that was durable does not check")),
+            Damage::PassOver(holes) => {
+                holes.push(Hole { from, to: Position::new(from.segment(), to) });
+                Ok(())
+            }
+        }
+    }
+
+    /// The headers and ends of the segments that `ranges` name; each must be there and fit to its neighbours. The
+    /// end of one whose successor cannot be read is that of its file.
     fn check_live(
         &self,
         numbers: &[u32],
         ranges: &[LiveRange],
         last: Header,
         end: u32,
+        damage: &mut Damage<'_>,
     ) -> Result<Vec<(Header, u32)>, LogError> {
         let mut live: Vec<(Header, u32)> = Vec::new();
         for range in ranges {
             for number in range.first..=range.last {
                 let at = Position::new(number, 0);
-                if numbers.binary_search(&number).is_err() {
-                    return Err(self.damaged(at, "the segment is missing"));
-                }
                 let header = match number == last.number {
-                    true => last.clone(),
-                    false => self.header(number, self.open(number)?.as_ref())?,
+                    true => Ok(last.clone()),
+                    false => self.member(number, numbers, &last),
                 };
-                if header.log != last.log {
-                    return Err(self.damaged(at, "the segment belongs to another log"));
-                }
+                let header = match (header, &mut *damage) {
+                    (Ok(header), _) => header,
+                    (Err(LogError::Damaged { .. }), Damage::PassOver(holes)) => {
+                        holes.push(Hole { from: at, to: Position::new(number, u32::MAX) });
+                        continue;
+                    }
+                    (Err(error), _) => return Err(error),
+                };
                 if number > range.first
-                    && let Some((_, end)) = live.last_mut()
+                    && let Some((before, end)) = live.last_mut()
+                    && before.number == number - 1
                 {
                     *end = header.previous_end.offset();
                     if header.previous_end.segment() != number - 1 {
                         return Err(self.damaged(at, "the segment does not follow the one before"));
                     }
                 }
-                live.push((header, range.end));
+                let end = if number == range.last { range.end } else { header.segment_bytes };
+                live.push((header, end));
             }
         }
         if let Some(last) = live.last_mut() {
@@ -264,7 +311,21 @@ impl Place<'_> {
         }
     }
 
-    /// Checks a whole segment, which ends at `end`, and replays its records from `from` on.
+    /// The header of a segment that is part of the log which `last` ends.
+    fn member(&self, number: u32, numbers: &[u32], last: &Header) -> Result<Header, LogError> {
+        let at = Position::new(number, 0);
+        if numbers.binary_search(&number).is_err() {
+            return Err(self.damaged(at, "the segment is missing"));
+        }
+        let header = self.header(number, self.open(number)?.as_ref())?;
+        match header.log == last.log {
+            true => Ok(header),
+            false => Err(self.damaged(at, "the segment belongs to another log")),
+        }
+    }
+
+    /// Checks a whole segment, which ends at `end`, and replays its records from `from` on. Gives where it ends: if its
+    /// end is not known for sure (that of its file), behind its last good record.
     fn replay(
         &self,
         header: &Header,
@@ -272,40 +333,59 @@ impl Place<'_> {
         bytes: &[u8],
         from: Position,
         replay: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
+        damage: &mut Damage<'_>,
+    ) -> Result<u32, LogError> {
         let mut records = Records::new(header, &bytes[..bytes.len().min(end as usize)]);
-        for (_, entry) in records.by_ref() {
-            if entry.kind <= MAX_OWNER_KIND && entry.position >= from {
-                replay(entry)?;
+        loop {
+            for (_, entry) in records.by_ref() {
+                if entry.kind <= MAX_OWNER_KIND && entry.position >= from {
+                    replay(entry)?;
+                }
             }
-        }
-        match records.at == end as usize {
-            true => Ok(()),
-            false => Err(self.damaged(
-                Position::new(header.number, records.at as u32),
-                "a record that was durable does not check",
-            )),
+            let at = records.at as u32;
+            if at == end {
+                return Ok(end);
+            }
+            let next = Behind::look(header, records.bytes, records.at).next;
+            if next.is_none() && end == header.segment_bytes && matches!(damage, Damage::PassOver(_)) {
+                return Ok(at);
+            }
+            let next = next.map_or(end, |next| next as u32);
+            self.hole(Position::new(header.number, at), next, damage)?;
+            records.at = next as usize;
         }
     }
 }
 
-/// Looks behind the end of the last segment for what an unsynced tail left there: the highest position that
-/// a valid record names as durable, and whether there is no trace of this use at all.
-fn durable_behind(header: &Header, bytes: &[u8], end: usize) -> (Position, bool) {
-    let records = Records::new(header, bytes);
-    let (mut durable, mut clean, mut at) = (Position::default(), true, end);
-    while at + RECORD_HEADER <= bytes.len() {
-        if u64_at(bytes, at + USE_AT) == header.use_number {
-            clean = false;
-            if let Some(record) = records.check(at) {
-                durable = durable.max(record.synced);
-                at += record_bytes(record.len as usize);
-                continue;
+/// What stands in a segment behind a record that does not check.
+struct Behind {
+    /// The highest position that a valid record there names as durable.
+    durable: Position,
+    /// There is no trace of this use at all.
+    clean: bool,
+    /// Where the first valid record stands.
+    next: Option<usize>,
+}
+
+impl Behind {
+    fn look(header: &Header, bytes: &[u8], end: usize) -> Behind {
+        let records = Records::new(header, bytes);
+        let mut behind = Behind { durable: Position::default(), clean: true, next: None };
+        let mut at = end;
+        while at + RECORD_HEADER <= bytes.len() {
+            if u64_at(bytes, at + USE_AT) == header.use_number {
+                behind.clean = false;
+                if let Some(record) = records.check(at) {
+                    behind.next.get_or_insert(at);
+                    behind.durable = behind.durable.max(record.synced);
+                    at += record_bytes(record.len as usize);
+                    continue;
+                }
             }
+            at += ALIGN;
         }
-        at += ALIGN;
+        behind
     }
-    (durable, clean)
 }
 
 /// The file's first `len` bytes, or fewer when it is shorter.

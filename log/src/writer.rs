@@ -10,7 +10,7 @@ use crate::format::{
     HEADER_BYTES, Header, KIND_LIVE, KIND_MARK, LiveRange, MAX_OWNER_KIND, RecordHeader, encode_live,
     encode_record, live_bytes, record_bytes,
 };
-use crate::recover::recover;
+use crate::recover::{Damage, Hole, recover};
 use crate::shared::{Segment, Shared, segment_name};
 use crate::spares::Spares;
 use crate::{LogError, LogReader, Position};
@@ -79,8 +79,49 @@ impl Log {
         from: Position,
         replay: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
     ) -> Result<Log, LogError> {
+        Self::open_with(disk, config, from, replay, Damage::Refuse)
+    }
+
+    /// As [`open`](Self::open), but goes on behind damage and lists it in `holes`: for an owner who has a partner to
+    /// tell what stood there (R31). What is appended then begins a new segment if the last one has a hole. A segment
+    /// that cannot be read at all is no part of the log any more.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); `Damaged` only if the last segment does not say which segments there are.
+    pub fn open_over_damage(
+        disk: Arc<dyn Disk>,
+        config: LogConfig,
+        from: Position,
+        replay: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+        holes: &mut Vec<Hole>,
+    ) -> Result<Log, LogError> {
+        Self::open_with(disk, config, from, replay, Damage::PassOver(holes))
+    }
+
+    /// Reads the log and changes nothing; gives where it is damaged.
+    ///
+    /// # Errors
+    /// Those of [`open_over_damage`](Self::open_over_damage).
+    pub fn look(
+        disk: &dyn Disk,
+        config: &LogConfig,
+        replay: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+    ) -> Result<Vec<Hole>, LogError> {
+        let mut holes = Vec::new();
+        recover(disk, &config.folder, Position::default(), replay, Damage::PassOver(&mut holes))?;
+        holes.sort_unstable_by_key(|hole| hole.from);
+        Ok(holes)
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        config: LogConfig,
+        from: Position,
+        replay: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>,
+        damage: Damage<'_>,
+    ) -> Result<Log, LogError> {
         config.check()?;
-        let found = recover(disk.as_ref(), &config.folder, from, replay)?;
+        let found = recover(disk.as_ref(), &config.folder, from, replay, damage)?;
         for name in &found.leftovers {
             disk.remove(name).map_err(|e| LogError::io(format!("remove {name}"), e))?;
         }

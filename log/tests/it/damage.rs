@@ -231,3 +231,69 @@ fn a_payload_that_holds_a_copy_of_a_segment_is_not_taken_for_records() {
     disk.flip(&segment_name(1), u64::from(at.offset()), 0xff);
     assert_eq!(open(&disk).unwrap().1.len(), 2);
 }
+
+/// Opens the log over its damage; gives what was read and the holes.
+fn open_over(disk: &SimDisk) -> (log::Log, Vec<Record>, Vec<log::Hole>) {
+    let (mut records, mut holes) = (Vec::new(), Vec::new());
+    let mut replay = |e: log::Entry<'_>| {
+        records.push((e.position, e.kind, e.payload.to_vec()));
+        Ok(())
+    };
+    let disk = std::sync::Arc::new(disk.clone());
+    let log = log::Log::open_over_damage(disk, config(), Position::default(), &mut replay, &mut holes);
+    (log.unwrap(), records, holes)
+}
+
+#[test]
+fn an_owner_with_a_partner_gets_everything_but_the_damaged_records() {
+    let (disk, records, vouched) = filled();
+    for (n, (at, _, payload)) in records.iter().enumerate().filter(|(_, r)| r.0 < vouched) {
+        for byte in [0, 9, 31, 32] {
+            let disk = disk.restart();
+            disk.flip(&segment_name(at.segment()), u64::from(at.offset()) + byte, 0x10);
+            let before = disk.image();
+            let looked = log::Log::look(&disk, &config(), &mut |_| Ok(())).unwrap();
+            assert_eq!(disk.image(), before);
+            let (mut log, found, holes) = open_over(&disk);
+            let expected: Vec<_> =
+                records.iter().enumerate().filter(|(m, _)| *m != n).map(|(_, r)| r.clone()).collect();
+            assert_eq!(found, expected, "byte {byte} of {at}");
+            let to = Position(at.0 + (32 + payload.len() as u64).next_multiple_of(8));
+            assert_eq!(holes, [log::Hole { from: *at, to }]);
+            assert_eq!(looked, holes);
+            // What comes now stands behind all, and the hole stays the one it was.
+            let new = log.append(1, &[b"behind the hole"]).unwrap();
+            log.sync().unwrap();
+            assert!(new > records.last().unwrap().0);
+            drop(log);
+            let (_, found, again) = open_over(&disk);
+            assert_eq!((found.len(), again), (records.len(), holes));
+            assert!(open_from(&disk, config(), new).is_ok(), "a start from behind the hole is as ever");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_at_all_is_a_hole_too() {
+    let (disk, records, _) = filled();
+    let last = records.last().unwrap().0.segment();
+    for segment in 1..last {
+        for lost in [true, false] {
+            let disk = disk.restart();
+            match lost {
+                true => disk.lose(&segment_name(segment)),
+                false => disk.flip(&segment_name(segment), 17, 1),
+            };
+            let (mut log, found, holes) = open_over(&disk);
+            let expected: Vec<_> = records.iter().filter(|r| r.0.segment() != segment).cloned().collect();
+            assert_eq!(found, expected, "segment {segment}");
+            let to = Position::new(segment, u32::MAX);
+            assert_eq!(holes, [log::Hole { from: Position::new(segment, 0), to }]);
+            log.append(1, &[&[1; 3500]]).unwrap();
+            log.append(1, &[&[2; 3500]]).unwrap();
+            log.sync().unwrap();
+            drop(log);
+            assert_eq!(open(&disk).unwrap().1.len(), expected.len() + 2, "it is no part of the log any more");
+        }
+    }
+}
