@@ -21,7 +21,7 @@ use types::message::Method;
 use types::message::member::{RegisterServer, Registered, ReportRecovered, Resolve};
 use types::message::rebuild::Stand;
 use types::rebuild::StandReport;
-use types::record::Server;
+use types::record::{Damage, Server};
 use types::{Code, Error, Result};
 
 /// How long one request may take before it is repeated.
@@ -120,7 +120,7 @@ impl Registration {
             return Err(self.stand().await?);
         }
         let incarnation = self.node.serving.incarnation();
-        let store = self.store().await.map_err(Trouble::Final)?;
+        let store = self.store_or_salvage(incarnation, registered.generation).await?;
         let known = self.report(&store, incarnation).await?;
         // After the report: a generation other than the disk's is news for the name manager too.
         store.set_generation(registered.generation).await.map_err(Trouble::Final)?;
@@ -191,7 +191,7 @@ impl Registration {
     /// and says who it is. Then it asks again whether it may register.
     async fn stand(&self) -> Result<Trouble, Trouble> {
         self.node.serving.stand();
-        let store = self.store().await.map_err(Trouble::Final)?;
+        let store = self.store(None).await.map_err(|error| Trouble::Final(self.way_out(error)))?;
         let report = StandReport {
             server: self.node.name().to_owned(),
             addr: self.addr.clone(),
@@ -211,22 +211,63 @@ impl Registration {
         Ok(Trouble::RegisterAgain)
     }
 
-    /// The store; opened with the first registration.
-    async fn store(&self) -> Result<Store> {
+    /// The store; opened with the first registration. With `salvage`, behind damage of its journal.
+    async fn store(&self, salvage: Option<u64>) -> Result<Store> {
         if let Some(store) = self.node.disk.get() {
             return Ok(store.clone());
         }
         let folder = self.identity.folder().join(STORE);
+        let config = StoreConfig { salvage, ..StoreConfig::default() };
         let open = move || {
             let disk = log::disk_of(&folder).map_err(Error::from)?;
-            Store::open(disk, StoreConfig::default())
+            Store::open(disk, config)
         };
-        let store = self.node.pool.run(open).await.map_err(|error| self.way_out(error))?;
+        let store = self.node.pool.run(open).await?;
         Ok(self.node.disk.get_or_init(|| store).clone())
     }
 
-    /// Damage that keeps the store from being opened (R31): nothing is changed here, and the partner has the same
-    /// files.
+    /// The store; if a part of its journal cannot be read, then as soon as the name manager says that its partner stands
+    /// in for what stood there (R31). Until then nothing on the disk has changed.
+    async fn store_or_salvage(&self, incarnation: u64, generation: u64) -> Result<Store, Trouble> {
+        let error = match self.store(None).await {
+            Err(error) if error.code == Code::Damaged => error,
+            opened => return opened.map_err(Trouble::Final),
+        };
+        let hopeless = |error| Trouble::Final(self.way_out(error));
+        let folder = self.identity.folder().join(STORE);
+        let look = move || {
+            let disk = log::disk_of(&folder).map_err(Error::from)?;
+            Store::has_holes(disk.as_ref(), &StoreConfig::default())
+        };
+        if !self.node.pool.run(look).await.map_err(hopeless)? {
+            return Err(hopeless(error));
+        }
+        tracing::error!(%error, "a part of the journal cannot be read: asking whether the partner has what stood there");
+        let asks = Recovered {
+            server: self.node.name().to_owned(),
+            incarnation,
+            generation,
+            damaged: true,
+            ..Recovered::default()
+        };
+        let mut pause = PAUSES.0;
+        loop {
+            match self.ask::<ReportRecovered>(&asks).await?.damage() {
+                Damage::GoesOn => break,
+                Damage::Hopeless => return Err(hopeless(error)),
+                Damage::None | Damage::Waits => {
+                    if pause == PAUSES.0 {
+                        tracing::warn!("waiting until the partner stands in for it");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+        self.store(Some(generation)).await.map_err(hopeless)
+    }
+
+    /// Damage that keeps the store from being opened (R31) and that no partner can mend now: nothing is changed here.
     fn way_out(&self, error: Error) -> Error {
         if error.code != Code::Damaged {
             return error;
@@ -236,7 +277,8 @@ impl Registration {
             Code::Damaged,
             format_args!("the store of {name} cannot be opened ({})", error.message),
             format_args!(
-                "move {} away and start {name} with an empty directory and --replace-disk: its partner fills it",
+                "if its partner has the files, move {} away and start {name} with an empty directory and --replace-disk: \
+                 its partner fills it; if it was the last to act, `pairfs pair promote` its partner first",
                 folder.display()
             ),
         )
@@ -260,6 +302,7 @@ impl Registration {
             pair_cursor: cursors.pair,
             journal: store.journal_end(),
             generation: cursors.generation,
+            damaged: false,
         };
         let known = self.ask::<ReportRecovered>(&recovered).await?;
         // The heartbeat of the registration came before there was a store to tell of.

@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const REST: Duration = Duration::from_millis(500);
 /// After a slice that failed.
 const TROUBLE: Duration = Duration::from_secs(5);
-/// After a slice that met a bad record of the journal, which stays as it is.
+/// After a slice that met a bad part of the journal in which a content is found that has not been repaired.
 const DAMAGE: Duration = Duration::from_secs(60);
 /// Rest for so many times as long as a slice took.
 const SHARE: u32 = 3;
@@ -34,7 +34,7 @@ pub async fn run(node: Arc<Node>) {
             Ok(true) => PAUSE.max(start.elapsed() * SHARE),
             Ok(false) => REST,
             Err(error) if error.code == Code::Damaged => {
-                let next = "the journal only grows from here on: replace this disk by an empty one";
+                let next = "run `pairfs scrub`; until then the journal only grows";
                 tracing::error!(%error, next, "the journal cannot be compacted");
                 DAMAGE
             }

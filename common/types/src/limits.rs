@@ -107,6 +107,9 @@ pub const COLLECT_SLICE: usize = 512;
 /// A member that was declared failed so long ago is not waited for with the collection of tombstones (R24); when it
 /// returns it is compared from the start.
 pub const COLLECT_WITHOUT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long the partner of a damaged member that acted last has, to catch up from the name manager alone, before nobody
+/// is said to be able to tell what was damaged (R31).
+pub const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
 /// Ids of records in one page of a comparison (R24).
 pub const COMPARE_PAGE: usize = 8192;
 /// Names that one event lists, at most.

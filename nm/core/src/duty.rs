@@ -12,7 +12,7 @@
 //! | 6 | handover | rows are under way | wait |
 //! | 7 | promoted | the acting member is alive and connected | [`Duty::Survey`] |
 //! | 8 | promoted, the acting member is failed or not recovered | | wait for its return |
-//! | 9 | steady, the acting member is failed | the other is fresh and alive | [`Duty::Promote`] |
+//! | 9 | steady, the acting member is failed or damaged | the other is fresh and alive | [`Duty::Promote`] |
 //! | 10 | steady, the acting member has recovered | alive, no lease of its own | [`Duty::Grant`] |
 //! | 11 | steady, the other holds owed versions | it acts with a lease, both connected | [`Duty::Bring`] |
 //! | 12 | a member's disk was replaced while it owed versions | | [`Duty::Lose`] |
@@ -20,7 +20,7 @@
 //! | 14 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
 //! | 15 | else | | wait |
 
-use types::record::{Pair, Phase, Server};
+use types::record::{Damage, Pair, Phase, Server};
 
 /// A member as log and leader see it.
 #[derive(Clone, Copy, Debug)]
@@ -218,11 +218,13 @@ fn settle(acting: Option<&Member<'_>>) -> Duty {
 
 fn reign(scene: &Scene<'_>, acting: Option<&Member<'_>>, other: Option<&Member<'_>>) -> Option<Duty> {
     let acting = acting?;
-    if acting.server.failed {
+    let damaged = acting.server.damage() != Damage::None;
+    if acting.server.failed || damaged {
         let heir = other.filter(|other| other.can_take_over())?;
+        let state = if acting.server.failed { "is failed" } else { "has lost a part of its journal" };
         return Some(Duty::Promote {
             to: heir.server.name.clone(),
-            reason: format!("{} is failed", acting.server.name),
+            reason: format!("{} {state}", acting.server.name),
         });
     }
     if !scene.serving && acting.alive && acting.gone.is_none() && acting.server.recovered && !acting.leaving {

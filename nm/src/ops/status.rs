@@ -13,7 +13,7 @@ use types::message::manager::{
     ManagerStatus, PairStatus, ServerSettings, ServerStatus, StatusReply, StatusRequest,
 };
 use types::message::member::{Probe, ProbeRequest};
-use types::record::{Pair, Server, Subject, on};
+use types::record::{Damage, Pair, Server, Subject, on};
 use types::{Code, Error, Result};
 
 /// Up to this lag files at risk are counted one by one; beyond it each row counts as one.
@@ -125,7 +125,19 @@ fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) ->
         fresh: server.fresh,
         incarnation: server.incarnation,
         set_aside: beat.map_or(0, |beat| beat.set_aside),
+        trouble: trouble(server, beat.map_or("", |beat| &beat.broken)),
     }
+}
+
+/// What is wrong with a server's data or disk.
+fn trouble(server: &Server, broken: &str) -> String {
+    let word = match server.damage() {
+        Damage::None => return broken.to_owned(),
+        Damage::Waits => "it waits for its partner, who knows what stood there",
+        Damage::GoesOn => "what stood there comes from its partner, and all is compared",
+        Damage::Hopeless => "nobody can tell what stood there; its log says what to do",
+    };
+    format!("a part of its journal cannot be read: {word}")
 }
 
 fn pair_status(

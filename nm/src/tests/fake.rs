@@ -173,6 +173,7 @@ impl Fake {
             pair_cursor: cursor(server.pair),
             journal: 1,
             generation,
+            damaged: false,
         };
         let inner = Arc::new(Inner {
             disk: Mutex::new(disk),

@@ -220,6 +220,7 @@ async fn cluster(context: &Context, checks: &mut Checks) {
         leader => checks.well("name manager", format!("{leader} leads")),
     }
     status.servers.iter().for_each(|server| look_at_server(checks, server));
+    status.servers.iter().for_each(|server| look_at_trouble(checks, server));
     status.pairs.iter().for_each(|pair| look_at_pair(checks, &status, pair));
     if status.pairs.is_empty() {
         checks.bad(State::Wrong, "pairs", "there is none", "start a storage server with `pairfs ss`");
@@ -256,6 +257,13 @@ fn look_at_server(checks: &mut Checks, server: &ServerStatus) {
                 format!("start it: `pairfs node start {name}`, or `pairfs ss --name {name}` on its machine");
             checks.bad(State::Wrong, "server", format!("{name} is {state}"), fix);
         }
+    }
+}
+
+fn look_at_trouble(checks: &mut Checks, server: &ServerStatus) {
+    if !server.trouble.is_empty() {
+        let found = format!("{}: {}", server.name, server.trouble);
+        checks.bad(State::Look, "server", found, "see its log and `pairfs events`");
     }
 }
 

@@ -59,6 +59,7 @@ fn to_json(status: &StatusReply) -> Value {
             "fresh": server.fresh,
             "incarnation": server.incarnation,
             "set_aside": server.set_aside,
+            "trouble": text(&server.trouble),
         })
     });
     let pairs = status.pairs.iter().map(|pair| {
@@ -144,6 +145,9 @@ fn print_servers(out: Printer, status: &StatusReply) -> Result<()> {
         ]
     });
     out.table(&["SERVER", "ROLE", "STATE", "COPY", ">HEARD", ">USED", ">FREE", "ADDRESS"], rows.collect())?;
+    for server in status.servers.iter().filter(|server| !server.trouble.is_empty()) {
+        out.line(format!("{} {}", out.paint(Style::Warn, &format!("{}:", server.name)), server.trouble))?;
+    }
     out.line("")
 }
 

@@ -9,6 +9,7 @@ use types::{Code, Error, Result};
 use super::change::{AdvanceRecord, Change, CursorsRecord, session_of};
 use super::contents::{content, is_kept, moved};
 use super::entry::{State, extent_of};
+use super::hole::hole;
 use super::index::{Cursors, Tables, meta};
 use super::records::{apply_row, forget, set_aside};
 use super::tables::{
@@ -152,6 +153,7 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             Some(record) => set_aside(t, effects, record),
             None => Ok(Outcome::Done),
         },
+        Change::Hole(record) => hole(t, effects, record),
         Change::Collected(record) => {
             for session in &record.sessions {
                 let session = session_of(session)?;
@@ -200,7 +202,7 @@ fn get_cursors(t: &Tables<'_>) -> Result<Cursors> {
     })
 }
 
-fn set_cursors(t: &mut Tables<'_>, effects: &mut Effects, cursors: Cursors) -> Result<()> {
+pub(super) fn set_cursors(t: &mut Tables<'_>, effects: &mut Effects, cursors: Cursors) -> Result<()> {
     let values = [
         (meta::GENERATION, cursors.generation),
         (meta::CONTROL, cursors.control),

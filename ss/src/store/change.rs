@@ -20,6 +20,7 @@
 //! | 30 | Repaired | [`PlacesRecord`] without session: good copies of these chunks | the chunk without a place |
 //! | 40 | Forgotten | [`ForgottenRecord`] | |
 //! | 41 | Aside | [`AsideRecord`] | |
+//! | 42 | Hole | [`HoleRecord`] | |
 
 use bytes::Bytes;
 use prost::Message;
@@ -61,6 +62,8 @@ pub(crate) mod kind {
     pub const FORGOTTEN: u8 = 40;
     /// A record that the index does not list is set aside.
     pub const ASIDE: u8 = 41;
+    /// Ranges of the journal cannot be read, and nothing is needed of them any more.
+    pub const HOLE: u8 = 42;
 }
 
 /// Where a chunk of an upload lies.
@@ -171,6 +174,32 @@ pub(crate) struct AsideRecord {
     pub record: Option<Record>,
 }
 
+/// Head of Hole (R31). Without a generation: what stood in the ranges has been put elsewhere (a repair). With one: it
+/// is not known, so the cursors are zero again and everything is compared (R24).
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HoleRecord {
+    /// What cannot be read.
+    #[prost(message, repeated, tag = "1")]
+    pub ranges: Vec<RangeRecord>,
+    /// Generation of the feeds whose rows are applied anew.
+    #[prost(uint64, optional, tag = "2")]
+    pub generation: Option<u64>,
+    /// Sessions of contents whose bytes have gone with it, 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub lost: Vec<Bytes>,
+}
+
+/// A range of the journal.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RangeRecord {
+    /// Its first byte.
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    /// Behind its last.
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
+}
+
 /// Head of Collected.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CollectedRecord {
@@ -243,6 +272,7 @@ pub(crate) enum Change {
     Repaired { record: PlacesRecord, tail: Bytes },
     Forgotten(ForgottenRecord),
     Aside(AsideRecord),
+    Hole(HoleRecord),
 }
 
 /// Length of the head's length.
@@ -267,6 +297,7 @@ impl Change {
             Change::Repaired { .. } => kind::REPAIRED,
             Change::Forgotten(_) => kind::FORGOTTEN,
             Change::Aside(_) => kind::ASIDE,
+            Change::Hole(_) => kind::HOLE,
         }
     }
 
@@ -289,6 +320,7 @@ impl Change {
             Change::Cursors(record) => put(out, record),
             Change::Forgotten(record) => put(out, record),
             Change::Aside(record) => put(out, record),
+            Change::Hole(record) => put(out, record),
         }
     }
 
@@ -352,6 +384,7 @@ impl Change {
             kind::REPAIRED => read(head).map(|record| Change::Repaired { record, tail }),
             kind::FORGOTTEN => read(head).map(Change::Forgotten),
             kind::ASIDE => read(head).map(Change::Aside),
+            kind::HOLE => read(head).map(Change::Hole),
             _ => return Err(bad("is of a kind that this version does not know")),
         };
         change.map_err(|_| bad("does not decode"))

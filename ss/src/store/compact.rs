@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use log::{Log, LogReader, MAX_OWNER_KIND, Position, crash_point};
+use log::{Log, LogError, LogReader, MAX_OWNER_KIND, Position, crash_point};
 use types::record::{Manifest, Row, Subject};
 use types::{Error, Result};
 
@@ -22,6 +22,7 @@ use super::change::{
 };
 use super::commit::Committing;
 use super::entry::{ChunkEntry, ContentEntry, Location, extent_of};
+use super::restate::Restating;
 use super::tables::digest_of;
 use super::trouble::log_error;
 
@@ -47,6 +48,8 @@ struct Pass {
     end: Position,
     /// Bytes restated.
     moved: u64,
+    /// A part of it could not be read: what the index has is restated, all of it, from here on.
+    whole: Option<Restating>,
 }
 
 /// Changes to restate, in order, and the bytes of those that are in the journal already.
@@ -92,14 +95,22 @@ impl Committing {
             (false, false) => waste > total / 4 * 3,
         };
         let end = Position::new(oldest.number, oldest.bytes);
-        Ok(worth.then(|| Pass { next: LogReader::first(oldest.number), end, moved: 0 }))
+        Ok(worth.then(|| Pass { next: LogReader::first(oldest.number), end, moved: 0, whole: None }))
     }
 
     fn slice(&mut self, log: &mut Log, mut pass: Pass) -> Result<Option<Pass>> {
         let (start, mut records) = (pass.next.0, 0);
         let mut out = Restated::default();
         while pass.next < pass.end && pass.next.0 - start < SLICE_BYTES && records < SLICE_RECORDS {
-            let (kind, payload) = self.shared.reader.read(pass.next).map_err(log_error)?;
+            let (kind, payload) = match self.shared.reader.read(pass.next) {
+                Ok(record) => record,
+                Err(error @ LogError::Damaged { .. }) => {
+                    pass.next = self.behind_damage(pass.next, pass.end, error)?;
+                    pass.whole.get_or_insert_default();
+                    continue;
+                }
+                Err(error) => return Err(log_error(error)),
+            };
             let (position, len) = (pass.next, payload.len());
             pass.next = LogReader::behind(position, len);
             records += 1;
@@ -110,6 +121,13 @@ impl Committing {
         pass.moved += out.bytes + self.record(log, out.changes)?;
         if pass.next < pass.end {
             return Ok(Some(pass));
+        }
+        if let Some(whole) = pass.whole {
+            let (changes, more) = self.restate_all(whole)?;
+            self.record(log, changes)?;
+            if more.is_some() {
+                return Ok(Some(Pass { whole: more, ..pass }));
+            }
         }
         self.give_segment_back(log, pass)?;
         Ok(None)
@@ -170,6 +188,7 @@ impl Committing {
             | Change::FeedReset(_)
             | Change::Cursors(_)
             | Change::Forgotten(_)
+            | Change::Hole(_)
             | Change::Aside(_) => Ok(()),
         }
     }

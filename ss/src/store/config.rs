@@ -32,6 +32,9 @@ pub struct StoreConfig {
     pub compact_idle: Duration,
     /// So few segments are never compacted.
     pub compact_segments: usize,
+    /// Go on behind damage of the journal: the partner tells what stood there, in feeds of this generation. None: a
+    /// store whose journal is damaged is not opened.
+    pub salvage: Option<u64>,
     /// Bounds of the queue before the journal.
     pub bounds: Bounds,
 }
@@ -51,6 +54,7 @@ impl Default for StoreConfig {
             keep_free_bytes: 128 << 20,
             compact_idle: Duration::from_millis(200),
             compact_segments: 4,
+            salvage: None,
             bounds: Bounds::default(),
         }
     }

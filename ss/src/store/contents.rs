@@ -40,7 +40,7 @@ pub(super) fn content(
             )),
         });
     };
-    let places = places(batch, at, record)?;
+    let Some(places) = places(batch, at, record) else { return Ok(Outcome::Refused(no_places())) };
     let here = here(&batch[at]);
     let stored = |state| -> Result<ContentEntry> {
         Ok(ContentEntry {
@@ -111,7 +111,8 @@ pub(super) fn moved(
     let manifest = record.manifest.as_ref().ok_or_else(bad)?;
     let state = u8::try_from(record.state).ok().and_then(State::from_byte).ok_or_else(bad)?;
     let present = get_content(t, session)?;
-    for place in places(batch, at, record)? {
+    let Some(places) = places(batch, at, record) else { return Ok(Outcome::Refused(no_places())) };
+    for place in places {
         let refs = get_chunk(t, &digest_of(&place.sha256)?)?.map_or(0, |present| present.refs);
         put_chunk(t, place, here(&batch[at]), refs)?;
     }
@@ -140,21 +141,25 @@ pub(super) fn is_kept(session: SessionId) -> Error {
     )
 }
 
-/// Places of the record at `at`: those in the Places records before it, and its own.
-fn places<'a>(batch: &'a [Staged], at: usize, record: &'a ContentRecord) -> Result<Vec<&'a ChunkPlace>> {
-    let lost = || Error::internal("the places of a content do not stand before it");
-    let first = at.checked_sub(record.parts as usize).ok_or_else(lost)?;
+/// Some of a content's places stood in a damaged range of the journal (R31): so it is not held.
+fn no_places() -> Error {
+    Error::new(Code::Damaged, "the places of a content do not stand before it", "copy it from the partner")
+}
+
+/// Places of the record at `at`: those in the Places records before it, and its own. None if some are gone.
+fn places<'a>(batch: &'a [Staged], at: usize, record: &'a ContentRecord) -> Option<Vec<&'a ChunkPlace>> {
+    let first = at.checked_sub(record.parts as usize)?;
     let mut all = Vec::with_capacity(record.places.len());
     for (part, staged) in batch[first..at].iter().enumerate() {
         match &staged.change {
             Change::Places(p) if p.session == record.session && p.part as usize == part => {
                 all.extend(&p.places)
             }
-            _ => return Err(lost()),
+            _ => return None,
         }
     }
     all.extend(&record.places);
-    Ok(all)
+    Some(all)
 }
 
 /// A prepared mark for what is held already.

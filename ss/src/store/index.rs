@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 
 use log::{Disk, Extent, Position};
 use prost::Message;
@@ -17,7 +18,7 @@ use types::ids::SessionId;
 use types::record::{Pair, Record, User};
 use types::{Code, Error, Result};
 
-use super::entry::{ChunkEntry, ContentEntry, u64_at};
+use super::entry::{ChunkEntry, ContentEntry, Location, u64_at};
 use super::trouble::index_error;
 
 /// Where it is.
@@ -289,6 +290,62 @@ impl Index {
         Ok(extents)
     }
 
+    /// Shows each chunk.
+    pub fn each_chunk(&self, mut show: impl FnMut([u8; 32], ChunkEntry) -> Result<()>) -> Result<()> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CHUNKS).map_err(index_error)?;
+        for row in table.iter().map_err(index_error)? {
+            let row = row.map_err(index_error)?;
+            show(*row.0.value(), ChunkEntry::decode(row.1.value())?)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the digests of each content's chunks, 32 bytes each.
+    pub fn each_chunk_list(&self, mut show: impl FnMut(SessionId, &[u8]) -> Result<()>) -> Result<()> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CONTENT_CHUNKS).map_err(index_error)?;
+        for row in table.iter().map_err(index_error)? {
+            let row = row.map_err(index_error)?;
+            show(SessionId(*row.0.value()), row.1.value())?;
+        }
+        Ok(())
+    }
+
+    /// Whether a record of the journal in this range is one that a content or a chunk is found in; one of its positions.
+    pub fn found_in(&self, range: Range<Position>) -> Result<Option<Position>> {
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CONTENTS).map_err(index_error)?;
+        for row in table.iter().map_err(index_error)? {
+            let entry = ContentEntry::decode(row.map_err(index_error)?.1.value())?;
+            if range.contains(&entry.position) {
+                return Ok(Some(entry.position));
+            }
+        }
+        let mut found = None;
+        self.each_chunk(|_, chunk| {
+            if let Location::Journal { position, .. } = chunk.location {
+                found = found.or(range.contains(&position).then_some(position));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Chunks with digests behind `after`, in order.
+    pub fn chunks_after(&self, after: Option<[u8; 32]>, limit: usize) -> Result<Vec<([u8; 32], ChunkEntry)>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(CHUNKS).map_err(index_error)?;
+        let from = after.as_ref().map_or(Unbounded, Excluded);
+        let rows = table.range::<&[u8; 32]>((from, Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| {
+            let row = row.map_err(index_error)?;
+            Ok((*row.0.value(), ChunkEntry::decode(row.1.value())?))
+        })
+        .collect()
+    }
+
     /// All chunks, for comparing.
     #[cfg(test)]
     pub fn chunks(&self) -> Result<Vec<([u8; 32], ChunkEntry)>> {
@@ -342,6 +399,15 @@ impl Index {
         let table = txn.open_table(ASIDE).map_err(index_error)?;
         let found = table.get(inode).map_err(index_error)?;
         found.map(|v| Record::decode(v.value()).map_err(index_error)).transpose()
+    }
+
+    /// Records that are set aside, with ids above `inode`, in order.
+    pub fn aside_after(&self, inode: u64, limit: usize) -> Result<Vec<Record>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let txn = self.db.begin_read().map_err(index_error)?;
+        let table = txn.open_table(ASIDE).map_err(index_error)?;
+        let rows = table.range::<u64>((Excluded(inode), Unbounded)).map_err(index_error)?.take(limit);
+        rows.map(|row| Record::decode(row.map_err(index_error)?.1.value()).map_err(index_error)).collect()
     }
 
     /// All records that are set aside.

@@ -79,7 +79,9 @@ impl Store {
     /// Those of [`prepare`](Self::prepare).
     pub async fn keep_fetched(&self, session: SessionId, content: Content) -> Result<()> {
         let record = ContentRecord { session: session_bytes(session), ..ContentRecord::default() };
-        let (changes, reserved) = self.content_changes(record, Some(content), true).await?;
+        let (mut changes, reserved) = self.content_changes(record, Some(content), true).await?;
+        // First, because the outcome that counts is the last.
+        changes.splice(..0, self.bad_record(session).await?);
         self.change(changes, reserved, true).await.and_then(done).map(|_| ())
     }
 

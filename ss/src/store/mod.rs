@@ -15,6 +15,7 @@ mod config;
 mod content;
 mod contents;
 mod entry;
+mod hole;
 mod index;
 mod keep;
 mod offer;
@@ -23,7 +24,9 @@ mod pins;
 mod query;
 mod read;
 mod records;
+mod restate;
 mod rows;
+mod salvage;
 mod scrub;
 mod shared;
 mod tables;
@@ -96,6 +99,15 @@ impl Store {
     pub fn open(disk: Arc<dyn Disk>, config: StoreConfig) -> Result<Store> {
         let (of, cache) = (disk.clone(), config.index_cache_bytes);
         Store::open_with(disk, &mut |fresh| Index::open(&*of, cache, fresh), config)
+    }
+
+    /// Whether the journal on `disk` is damaged where it was durable, in a way that the store can go on behind
+    /// ([`StoreConfig::salvage`]). Reads all of it, changes nothing.
+    ///
+    /// # Errors
+    /// `Damaged` when there is no going on; `Io`.
+    pub fn has_holes(disk: &dyn Disk, config: &StoreConfig) -> Result<bool> {
+        Ok(!open::unknown_holes(disk, config)?.is_empty())
     }
 
     pub(crate) fn open_with(disk: Arc<dyn Disk>, index: MakeIndex<'_>, config: StoreConfig) -> Result<Store> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{Disk, Entry, Extents, ExtentsConfig, Log, LogConfig, LogError, Position};
+use log::{Disk, Entry, Extents, ExtentsConfig, Hole, Log, LogConfig, LogError, Position};
 use types::{Error, Result};
 
 use super::apply::{Staged, apply};
@@ -12,6 +12,7 @@ use super::change::Change;
 use super::commit::Committing;
 use super::config::StoreConfig;
 use super::index::Index;
+use super::salvage::{self, Look};
 use super::shared::Shared;
 use super::trouble::log_error;
 
@@ -55,7 +56,8 @@ fn open_journal(
 ) -> Result<(Index, Log)> {
     let index = make(false)?;
     let upto = index.upto()?;
-    match replay(disk, &index, config, upto, spares) {
+    let mut look = Look::default();
+    match replay(disk, &index, config, upto, spares, None) {
         // A segment that the index has not seen to its end may have been given back since it was written.
         Ok(log)
             if log.segments().first().is_some_and(|first| upto.segment() < first.number) && upto.0 > 0 =>
@@ -63,16 +65,49 @@ fn open_journal(
             tracing::warn!(%upto, "the index is older than the journal; it is rebuilt");
         }
         Ok(log) => return Ok((index, log)),
-        // The journal ends before what the index has seen, or is another one: the index is not believed.
-        Err(Failed::Log(LogError::Damaged { .. })) if upto != Position::default() => {
-            tracing::warn!(%upto, "the index does not fit the journal; it is rebuilt");
+        Err(Failed::Log(error @ LogError::Damaged { .. })) => {
+            look = salvage::look(disk.as_ref(), &settings(config, spares)).map_err(log_error)?;
+            let upto = index.upto()?;
+            if look.holes.is_empty() && upto == Position::default() {
+                return Err(log_error(error));
+            } else if look.holes.is_empty() {
+                // The journal ends before what the index has seen, or is another one: the index is not believed.
+                tracing::warn!(%upto, "the index does not fit the journal; it is rebuilt");
+            } else if !look.unknown.is_empty() && config.salvage.is_none() {
+                return Err(log_error(error));
+            } else if look.unknown.is_empty() && upto > look.told {
+                // The index knows what is said of the holes.
+                match replay(disk, &index, config, upto, spares, Some(&mut Vec::new())) {
+                    Ok(log) => return Ok((index, log)),
+                    Err(Failed::Log(LogError::Damaged { .. })) => {}
+                    Err(failed) => return Err(failed.into()),
+                }
+            }
         }
         Err(failed) => return Err(failed.into()),
     }
     drop(index);
     let index = make(true)?;
-    let log = replay(disk, &index, config, Position::default(), spares)?;
+    let mut passed = (!look.holes.is_empty()).then(Vec::new);
+    let mut log = replay(disk, &index, config, Position::default(), spares, passed.as_mut())?;
+    if let Some(generation) = config.salvage.filter(|_| !look.unknown.is_empty()) {
+        salvage::settle(disk.as_ref(), &index, &mut log, config, &look, generation)?;
+    }
     Ok((index, log))
+}
+
+fn settings(config: &StoreConfig, spares: bool) -> LogConfig {
+    LogConfig {
+        folder: config.journal_folder.clone(),
+        segment_bytes: config.segment_bytes,
+        spare_segments: usize::from(spares),
+        background_fill: config.background_fill && spares,
+    }
+}
+
+/// Where the journal in `disk` is damaged, as far as no record in it says that this was dealt with. Changes nothing.
+pub(crate) fn unknown_holes(disk: &dyn Disk, config: &StoreConfig) -> Result<Vec<Hole>> {
+    Ok(salvage::look(disk, &settings(config, false)).map_err(log_error)?.unknown)
 }
 
 enum Failed {
@@ -89,22 +124,22 @@ impl From<Failed> for Error {
     }
 }
 
-/// Puts what stands in the journal from `from` on into the index.
+/// Puts what stands in the journal from `from` on into the index. With `holes`, it goes on behind damage.
 fn replay(
     disk: &Arc<dyn Disk>,
     index: &Index,
     config: &StoreConfig,
     from: Position,
     spares: bool,
+    holes: Option<&mut Vec<Hole>>,
 ) -> Result<Log, Failed> {
-    let settings = LogConfig {
-        folder: config.journal_folder.clone(),
-        segment_bytes: config.segment_bytes,
-        spare_segments: usize::from(spares),
-        background_fill: config.background_fill && spares,
-    };
+    let (settings, disk) = (settings(config, spares), disk.clone());
     let mut replay = Replay { index, batch: Vec::new(), bytes: 0, failed: None };
-    let opened = Log::open(disk.clone(), settings, from, &mut |entry| replay.take(entry));
+    let mut take = |entry: Entry<'_>| replay.take(entry);
+    let opened = match holes {
+        None => Log::open(disk, settings, from, &mut take),
+        Some(holes) => Log::open_over_damage(disk, settings, from, &mut take, holes),
+    };
     let log = match (opened, replay.failed.take()) {
         (_, Some(error)) => return Err(Failed::Owner(error)),
         (Err(error), None) => return Err(Failed::Log(error)),

@@ -5,13 +5,14 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
+use log::{LogError, LogReader};
 use types::content::{block_crcs, of_chunks, sha256};
 use types::ids::{DigestKind, SessionId};
 use types::limits::{BLOCK, PIECE};
 use types::record::{ChunkRef, Manifest};
 use types::{Error, Result};
 
-use super::change::{Change, ChunkPlace, PlacesRecord};
+use super::change::{Change, ChunkPlace, HoleRecord, PlacesRecord, RangeRecord};
 use super::content::Reserved;
 use super::shared::Shared;
 use super::trouble::{damaged, log_error};
@@ -52,6 +53,26 @@ impl Store {
         let written = threads::run(move || write_chunk(&shared, &chunk, bytes)).await;
         let (change, reserved) = written.map_err(Error::internal)??;
         self.change(vec![change], reserved, true).await.and_then(done).map(|_| ())
+    }
+}
+
+impl Store {
+    /// The word that nothing is needed any more of the record that a session's content stands in, if that record does
+    /// not check: the content is about to be put elsewhere, and neither a replay nor the compaction stops there then.
+    pub(super) async fn bad_record(&self, session: SessionId) -> Result<Option<Change>> {
+        let shared = self.shared.clone();
+        let look = move || -> Result<Option<Change>> {
+            let _reading = shared.reading.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(entry) = shared.index.content(session)? else { return Ok(None) };
+            let payload = entry.payload as usize;
+            if !matches!(shared.reader.read_hinted(entry.position, payload), Err(LogError::Damaged { .. })) {
+                return Ok(None);
+            }
+            let range =
+                RangeRecord { from: entry.position.0, to: LogReader::behind(entry.position, payload).0 };
+            Ok(Some(Change::Hole(HoleRecord { ranges: vec![range], ..HoleRecord::default() })))
+        };
+        threads::run(look).await.map_err(Error::internal)?
     }
 }
 

@@ -88,6 +88,9 @@ pub struct Recovered {
     /// Generation of the feeds its cursors belong to; 0 for a new disk.
     #[prost(uint64, tag = "6")]
     pub generation: u64,
+    /// A part of its journal cannot be read (R31): it asks whether to go on with the rest, and says nothing else.
+    #[prost(bool, tag = "7")]
+    pub damaged: bool,
 }
 
 /// Declares a server failed.

@@ -13,5 +13,5 @@ pub use entry::{Grant, Kind, Record, Trashed};
 pub use event::{Event, Number};
 pub use pair::{Pair, Phase};
 pub use row::{Row, Subject, User};
-pub use server::{ImportProgress, Server};
+pub use server::{Damage, ImportProgress, Server};
 pub use version::{ChunkRef, Manifest, Version, mark, on};

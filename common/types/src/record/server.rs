@@ -75,6 +75,23 @@ pub struct Server {
     /// It takes a folder in that it brought along (R24); none: it does not, or has done so.
     #[prost(message, optional, tag = "25")]
     pub import: Option<ImportProgress>,
+    /// A part of its journal cannot be read (R31): what is done about it.
+    #[prost(enumeration = "Damage", tag = "26")]
+    pub damage: i32,
+}
+
+/// What is done about a server of whose journal a part cannot be read (R31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Damage {
+    /// There is none.
+    None = 0,
+    /// It waits for its partner, who is to stand in for it first. Nothing on its disk has changed.
+    Waits = 1,
+    /// It goes on with what can be read: every row is sent anew, and all is compared.
+    GoesOn = 2,
+    /// Nobody can tell what stood there: it ends, and nothing on its disk has changed.
+    Hopeless = 3,
 }
 
 /// How far an import has come.

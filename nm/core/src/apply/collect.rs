@@ -8,6 +8,7 @@ use crate::store::Table;
 use types::Code;
 use types::command::{Answer, Collect, Compared};
 use types::limits::COLLECT_SLICE;
+use types::record::Damage;
 
 /// Drops tombstones that the durable cursors of all members that count have passed.
 pub(super) fn collect(context: &mut Context<'_>, command: &Collect) -> Result<Answer, Stop> {
@@ -41,6 +42,7 @@ pub(super) fn compared(context: &mut Context<'_>, command: &Compared) -> Result<
     if !std::mem::take(&mut server.compare) {
         return Ok(Answer::default());
     }
+    server.set_damage(Damage::None);
     let server = server.clone();
     let pair = context.pair(server.pair)?.clone();
     let reason = match command.set_aside {

@@ -7,6 +7,7 @@ mod adopt;
 mod cluster;
 mod collect;
 mod context;
+mod damage;
 mod durability;
 mod entries;
 mod idempotency;

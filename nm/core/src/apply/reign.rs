@@ -3,7 +3,7 @@
 use super::context::{Context, Stop, pair_event, refuse};
 use types::Code;
 use types::command::{AbortHandover, Answer, Handover, Promote, Restore};
-use types::record::{Pair, Phase, Server};
+use types::record::{Damage, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, pair: u32) -> Result<Answer, Stop> {
     let pair = context.pair(pair)?.clone();
@@ -83,7 +83,8 @@ pub(super) fn promote(context: &mut Context<'_>, command: &Promote) -> Result<An
         require_fresh(context, &pair, &command.to)?;
     }
     // Proposed together with its `Fail`; if that was refused, the server has registered anew meanwhile.
-    if context.server_if_known(&pair.acting)?.is_some_and(|acting| !acting.failed) {
+    let holds = |acting: &Server| !acting.failed && acting.damage() == Damage::None;
+    if context.server_if_known(&pair.acting)?.is_some_and(|acting| holds(acting)) {
         return refuse(
             Code::Changed,
             format_args!("{} is not failed", pair.acting),

@@ -1,10 +1,11 @@
 //! Storage servers: registration, failure, progress (R6–R8, R21).
 
 use super::context::{Context, Stop, pair_event, refuse};
+use super::damage::damaged;
 use types::Code;
 use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
 use types::limits::{FRESH_BYTES, FRESH_ROWS};
-use types::record::{Event, ImportProgress, Number, Pair, Phase, Server};
+use types::record::{Damage, Event, ImportProgress, Number, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, server: &str) -> Result<Answer, Stop> {
     let server = context.server(server)?.clone();
@@ -61,6 +62,7 @@ pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<
     server.failed = false;
     server.failed_ms = 0;
     server.recovered = false;
+    server.set_damage(Damage::None);
     server.registered_ms = context.now_ms();
     let pair = context.pair(server.pair)?;
     let (id, pair_name, epoch) = (pair.id, pair.name.clone(), pair.epoch);
@@ -220,6 +222,9 @@ fn newcomer(context: &mut Context<'_>, command: &Register, primary: &str) -> Res
 
 /// A registered server has recovered its store: decides where it stands (R7, R8).
 pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Result<Answer, Stop> {
+    if command.damaged {
+        return damaged(context, command);
+    }
     let cluster = context.state().cluster()?;
     let same_feeds = cluster.is_some_and(|cluster| cluster.generation == command.generation);
     let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
@@ -266,6 +271,7 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
         control_cursor < context.state().collected(0)? || pair_cursor < context.state().collected(pair.id)?;
     let known = context.server(&command.server)?;
     known.recovered = true;
+    let holed = known.damage() == Damage::GoesOn;
     // An empty disk has nothing to compare.
     known.compare = command.generation != 0 && (compare || !trusted || missed_word);
     let compare = known.compare;
@@ -280,6 +286,7 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     known.fresh = acting || (known.fresh && !behind);
     if !acting && !known.fresh {
         let reason = match (old_image, compare) {
+            _ if holed => "a part of its journal was lost: everything is compared",
             (true, _) => "an old image of its disk: everything is compared",
             (false, true) => "its disk is not as it was known: everything is compared",
             (false, false) => "rows beyond its cursor",

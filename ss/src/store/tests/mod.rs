@@ -5,6 +5,7 @@ mod compact;
 mod contents;
 mod crash;
 mod rows;
+mod salvage;
 mod scrub;
 mod support;
 mod upkeep;

@@ -37,6 +37,9 @@ pub struct ServerStatus {
     /// Records that it has set aside, because the index did not list them (R24).
     #[prost(uint64, tag = "20")]
     pub set_aside: u64,
+    /// What is wrong with its data or its disk, for people; empty: nothing.
+    #[prost(string, tag = "21")]
+    pub trouble: String,
 }
 
 /// A pair in [`StatusReply`].

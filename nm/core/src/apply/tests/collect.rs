@@ -97,6 +97,7 @@ fn an_unknown_disk_is_compared_from_the_start_also_when_it_registers_again_meanw
             pair_cursor,
             journal: 99,
             generation: 9,
+            damaged: false,
         };
         let server = world.ok(Op::Recovered(recovered)).server.unwrap();
         assert_eq!((server.pair_cursor, server.compare, server.fresh), (0, true, false), "round {round}");

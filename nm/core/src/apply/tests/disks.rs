@@ -46,6 +46,7 @@ fn an_old_image_of_a_disk_is_compared_from_the_start_r7() {
         pair_cursor: server.pair_cursor,
         journal: server.journal - 1,
         generation: 9,
+        damaged: false,
     };
     let server = world.ok(Op::Recovered(recovered)).server.unwrap();
     assert_eq!((server.pair_cursor, server.fresh, server.compare), (0, false, true));

@@ -1,6 +1,7 @@
 //! The state machine, command by command, over a store in memory.
 
 mod collect;
+mod damage;
 mod disks;
 mod import;
 mod owed;
@@ -107,6 +108,7 @@ impl World {
             pair_cursor: server.pair_cursor,
             journal: server.journal,
             generation: if known.is_some() { 9 } else { 0 },
+            damaged: false,
         }));
     }
 
