@@ -78,6 +78,8 @@ struct State {
     manifest: Option<Arc<Manifest>>,
     seal: Option<Seal>,
     over: bool,
+    /// A job of its has panicked: what is held of it is not to be trusted.
+    broken: bool,
     /// How far the pair's rows must be applied before what is durable of it may be dropped (decision 0007).
     mark: u64,
 }
@@ -116,6 +118,7 @@ impl Upload {
                 manifest: None,
                 seal: None,
                 over: false,
+                broken: false,
                 mark: 0,
             }),
             writer: Mutex::new(None),
@@ -225,10 +228,36 @@ impl Upload {
                     let (upload, pool) = (self.clone(), node.pool.clone());
                     node.pool.start(move || upload.write(&store, &pool)).await?;
                 }
-                written.await.map_err(|_| Error::internal("a piece was forgotten"))??;
+                match written.await {
+                    Ok(written) => drop(written?),
+                    Err(_) => return Err(self.give_up(node).await),
+                }
             }
         }
         Ok(self.answered().await)
+    }
+
+    /// A job of this upload has panicked: it ends here and now, and its client begins anew.
+    async fn give_up(self: &Arc<Self>, node: &Arc<Node>) -> Error {
+        self.break_off();
+        tracing::error!(session = %self.id, "a job of the upload has panicked: it is given up");
+        node.lose(self).await;
+        broken()
+    }
+
+    /// Everybody who waits for something of this upload is told that nothing comes any more.
+    fn break_off(&self) {
+        {
+            let mut state = lock(&self.state);
+            (state.broken, state.writing) = (true, false);
+        }
+        self.not_written(&broken());
+        self.end();
+    }
+
+    /// Whether it can only be given up.
+    pub(crate) fn is_broken(&self) -> bool {
+        lock(&self.state).broken
     }
 
     /// Waits for the pieces before `offset`.
@@ -249,6 +278,9 @@ impl Upload {
     /// Queues a piece; says whether to start writing, or that it is here already.
     fn queue(&self, queued: Queued) -> Result<Option<bool>> {
         let mut state = lock(&self.state);
+        if state.broken {
+            return Err(broken());
+        }
         let State { session, accepted, .. } = &mut *state;
         let piece = &queued.piece;
         match session.piece(boottime(), piece.offset, piece.bytes.len(), *accepted)? {
@@ -267,6 +299,7 @@ impl Upload {
 
     /// Writes what is queued, on a disk thread.
     fn write(self: &Arc<Self>, store: &Store, pool: &Pool) {
+        let _breaks = BreaksOff(self);
         loop {
             let queued = {
                 let mut state = lock(&self.state);
@@ -304,7 +337,10 @@ impl Upload {
             Offered::Start => {
                 let (upload, store) = (self.clone(), store.clone());
                 // Without a thread for it, it is done at the end.
-                pool.try_start(move || while matches!(upload.hash_more(&store), Ok(true)) {});
+                pool.try_start(move || {
+                    let _breaks = BreaksOff(&upload);
+                    while matches!(upload.hash_more(&store), Ok(true)) {}
+                });
             }
             Offered::Help => {
                 // What cannot be read back now is read at the end.
@@ -357,4 +393,20 @@ impl Upload {
         let _ = timeout(PIECE_WAIT, near).await;
         self.progress()
     }
+}
+
+/// Breaks an upload off if the job that holds this panics.
+struct BreaksOff<'a>(&'a Upload);
+
+impl Drop for BreaksOff<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.break_off();
+        }
+    }
+}
+
+fn broken() -> Error {
+    let next = "send the content again; a bug of the server, see its log";
+    Error::new(Code::Internal, "the upload was given up, because writing it has panicked", next)
 }

@@ -49,6 +49,9 @@ impl Upload {
     /// is. After any other error the bytes are gone.
     pub(crate) fn finish(&self, store: &Store, size: u64, crc64: u64, sha256: &[u8]) -> Result<Content> {
         let held = lock(&self.state).held;
+        if self.is_broken() {
+            return Err(super::broken());
+        }
         if held != size {
             return Err(Error::new(
                 Code::NoSuchSession,
