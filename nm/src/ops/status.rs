@@ -13,7 +13,7 @@ use types::message::manager::{
     ManagerStatus, PairStatus, ServerSettings, ServerStatus, StatusReply, StatusRequest,
 };
 use types::message::member::{Probe, ProbeRequest};
-use types::record::{Damage, Pair, Server, Subject, on};
+use types::record::{Damage, Pair, Record, Server, Subject, Version, on};
 use types::{Code, Error, Result};
 
 /// Up to this lag files at risk are counted one by one; beyond it each row counts as one.
@@ -190,19 +190,25 @@ fn time_left(rows: (u64, u64), bytes: (u64, u64)) -> Option<u64> {
     if rows.0 == 0 { None } else { left(rows).max(left(bytes)) }
 }
 
-/// Files whose head may have one copy only: those among the lag that were not known to be on both.
+/// Files whose present content may have one copy only: those that were written since the other member's cursor and were
+/// not durable on both then. A file that was only moved, shared or renamed since is on both as it was; one in the trash is
+/// nobody's file. With a long lag: rows, as an upper bound.
 fn at_risk(state: State<'_>, pair: &Pair, cursor: u64, lag_rows: u64) -> Result<u64, StoreError> {
     if lag_rows == 0 || lag_rows > AT_RISK_LOOK {
         return Ok(lag_rows.min(pair.files));
     }
     let rows = state.feed_rows(pair.id, cursor, AT_RISK_LOOK as usize, usize::MAX)?;
     let alone = |subject: &Option<Subject>| match subject {
-        Some(Subject::Record(record)) => {
-            record.head_version().is_some_and(|head| head.size > 0 && head.durable_on != on::BOTH)
-        }
+        Some(Subject::Record(record)) => is_at_risk(record, cursor),
         _ => false,
     };
     Ok(rows.iter().filter(|row| alone(&row.subject)).count() as u64)
+}
+
+/// Whether the present content of a file may be only where it was written: `cursor` is the other member's.
+fn is_at_risk(record: &Record, cursor: u64) -> bool {
+    let alone = |head: &Version| !head.is_empty() && head.durable_on != on::BOTH;
+    record.trashed.is_none() && record.content_seq > cursor && record.head_version().is_some_and(alone)
 }
 
 #[cfg(test)]
