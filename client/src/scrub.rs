@@ -108,6 +108,8 @@ impl ScrubReport {
 struct Task {
     pair: u32,
     files: Vec<u64>,
+    /// Number of the whole run: a server reads once in it what several contents share.
+    run: u64,
 }
 
 pub(crate) async fn scrub(
@@ -172,13 +174,14 @@ fn damage(server: String, finding: ScrubFinding, folders: &std::collections::Has
 }
 
 async fn tasks(core: &Arc<Core>, paths: &[String]) -> Result<Vec<Task>> {
+    let run = u64::from_le_bytes(net::secret::random()?);
     let mut everything = paths.is_empty();
     for path in paths {
         everything |= parse(path)?.is_root();
     }
     if everything {
         let pairs = crate::cluster::status(core).await?.pairs;
-        return Ok(pairs.into_iter().map(|pair| Task { pair: pair.id, files: Vec::new() }).collect());
+        return Ok(pairs.into_iter().map(|pair| Task { pair: pair.id, files: Vec::new(), run }).collect());
     }
     let mut files: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     for path in paths {
@@ -187,7 +190,7 @@ async fn tasks(core: &Arc<Core>, paths: &[String]) -> Result<Vec<Task>> {
     }
     let task = |(pair, files): (u32, BTreeSet<u64>)| {
         let files: Vec<u64> = files.into_iter().collect();
-        files.chunks(SCRUB_FILES).map(|files| Task { pair, files: files.to_vec() }).collect::<Vec<_>>()
+        files.chunks(SCRUB_FILES).map(|files| Task { pair, files: files.to_vec(), run }).collect::<Vec<_>>()
     };
     Ok(files.into_iter().flat_map(task).collect())
 }
@@ -272,6 +275,7 @@ async fn pages(
             from: Some(place),
             files: task.files.clone(),
             rate,
+            run: task.run,
         };
         let page = match page(core, &member, &request).await {
             Ok(page) => page,

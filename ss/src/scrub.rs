@@ -5,9 +5,10 @@ use crate::fetch::Wanted;
 use crate::node::Node;
 use crate::pool::Pool;
 use crate::repair::{Part, is_bad, repair};
+use crate::sessions::lock;
 use crate::store::Store;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,6 +22,10 @@ use types::{Code, Error, Result};
 const RECORDS: usize = 64;
 /// Scrubs under way at once; one more waits.
 const SCRUBS: usize = 2;
+/// Runs whose chunks are remembered; one more forgets the oldest.
+const RUNS: usize = 4;
+/// Shared chunks that are remembered of a run, 8 bytes each.
+const SEEN: usize = 256 << 10;
 /// How long one repair is waited for; it goes on beyond that.
 const REPAIR_WAIT: Duration = Duration::from_secs(60);
 /// Between two looks whether the foreground has its way.
@@ -30,18 +35,51 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Scrubs {
     pool: Pool,
     slots: Semaphore,
+    seen: Seen,
 }
 
 impl Scrubs {
     /// Starts the threads.
     pub fn new() -> Result<Scrubs> {
-        Ok(Scrubs { pool: Pool::new(SCRUB_AHEAD)?, slots: Semaphore::new(SCRUBS) })
+        Ok(Scrubs { pool: Pool::new(SCRUB_AHEAD)?, slots: Semaphore::new(SCRUBS), seen: Seen::default() })
     }
 
     /// Waits for a turn.
     pub async fn turn(&self) -> Result<SemaphorePermit<'_>> {
         self.slots.acquire().await.map_err(Error::internal)
     }
+}
+
+/// Chunks that were found well and that other contents have too, by run: those are not read again for each. What is bad
+/// is looked at for each, so that every file it belongs to is named.
+#[derive(Default)]
+struct Seen {
+    runs: Mutex<VecDeque<(u64, HashSet<u64>)>>,
+}
+
+impl Seen {
+    fn has(&self, run: u64, chunk: &ChunkRef) -> bool {
+        lock(&self.runs).iter().any(|(known, seen)| *known == run && seen.contains(&key(chunk)))
+    }
+
+    /// Remembers a chunk as long as there is room; what is not remembered is read again.
+    fn add(&self, run: u64, chunk: &ChunkRef) {
+        let mut runs = lock(&self.runs);
+        if !runs.iter().any(|(known, _)| *known == run) {
+            runs.truncate(RUNS - 1);
+            runs.push_front((run, HashSet::new()));
+        }
+        if let Some((_, seen)) = runs.iter_mut().find(|(known, _)| *known == run)
+            && seen.len() < SEEN
+        {
+            seen.insert(key(chunk));
+        }
+    }
+}
+
+/// A part of a chunk's SHA-256: that two of them agree in it costs one look at one chunk in one run, at worst.
+fn key(chunk: &ChunkRef) -> u64 {
+    chunk.sha256.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// One pass over what a server holds of a pair. Its place is its caller's, so that it survives a restart.
@@ -51,6 +89,8 @@ pub struct Scrubber {
     pair: u32,
     /// Bytes a second, at most; 0: no bound.
     rate: u64,
+    /// Which run this is a page of.
+    run: u64,
     /// When the bytes that were read are paid for.
     paid: Instant,
     /// Bytes read since the foreground had its way; a small file counts as a block.
@@ -60,13 +100,13 @@ pub struct Scrubber {
 }
 
 impl Scrubber {
-    /// A pass at `rate` bytes a second, 0: as fast as it goes.
+    /// A page of the run `run` (0: of none) at `rate` bytes a second, 0: as fast as it goes.
     ///
     /// # Errors
     /// `NOT_ACTING` while the server recovers its store.
-    pub fn new(node: Arc<Node>, pair: u32, rate: u64) -> Result<Scrubber> {
+    pub fn new(node: Arc<Node>, pair: u32, rate: u64, run: u64) -> Result<Scrubber> {
         let store = node.store()?.clone();
-        Ok(Scrubber { node, store, pair, rate, paid: Instant::now(), unyielded: 0, away: None })
+        Ok(Scrubber { node, store, pair, rate, run, paid: Instant::now(), unyielded: 0, away: None })
     }
 
     /// Looks at what stands from `from` on, all or only `files` (ascending), until `time` is over or a page is full.
@@ -199,14 +239,22 @@ impl Scrubber {
                     break;
                 }
                 let chunk = &chunks[next];
-                self.pace(chunk.len.into(), reply).await;
-                flying.push_back((offset, chunk, self.look_at(chunk)));
+                let shared = self.run != 0 && self.store.is_shared(chunk)?;
+                if !shared || !self.node.scrubs.seen.has(self.run, chunk) {
+                    self.pace(chunk.len.into(), reply).await;
+                    flying.push_back((offset, chunk, shared, self.look_at(chunk)));
+                }
                 offset += u64::from(chunk.len);
                 next += 1;
             }
-            let Some((begin, chunk, looked)) = flying.pop_front() else { return Ok(stopped) };
+            let Some((begin, chunk, shared, looked)) = flying.pop_front() else { return Ok(stopped) };
             let what = match looked.await.map_err(Error::internal)?? {
-                Ok(()) => continue,
+                Ok(()) => {
+                    if shared {
+                        self.node.scrubs.seen.add(self.run, chunk);
+                    }
+                    continue;
+                }
                 Err(error) if is_bad(&error) || error.code == Code::NoSuchVersion => error.message,
                 Err(error) => return Err(error),
             };

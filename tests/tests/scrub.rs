@@ -233,6 +233,27 @@ fn a_head_whose_record_is_bad_is_repaired_by_a_read_and_no_older_version_is_serv
 }
 
 #[test]
+fn what_copies_of_a_file_share_is_read_once_in_a_scrub_and_repaired_for_all_of_them() {
+    let cluster = Cluster::start(true);
+    let content = filled(1, 9 * MIB);
+    cluster.write("/file", &content);
+    for copy in ["/copy", "/copy-of-copy", "/another"] {
+        cluster.pairfs(&["cp", "/file", copy]).ok();
+    }
+    cluster.wait_settled();
+    for words in [&[][..], &["/file", "/copy", "/another"]] {
+        let clean = scrub(&cluster, words);
+        for member in clean["members"].as_array().unwrap() {
+            assert_eq!(member["bytes"], content.len() as u64, "{clean}");
+        }
+    }
+    flip(&cluster, "ss1", "extents", &content, 5 * MIB);
+    assert_eq!(found(&scrub(&cluster, &[])).len(), 1);
+    assert!(cluster.read("/another") == content);
+    assert_all_well(&cluster);
+}
+
+#[test]
 fn a_scrub_during_writes_reports_nothing_that_is_not_so() {
     let cluster = Cluster::start(true);
     cluster.write("/large", &filled(1, 20 * MIB));

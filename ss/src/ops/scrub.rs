@@ -20,7 +20,7 @@ pub async fn run(node: Arc<Node>, user: String, request: ScrubRequest) -> Result
         return Err(Error::bad_request(what));
     }
     let _turn = node.scrubs.turn().await?;
-    let mut scrubber = Scrubber::new(node.clone(), request.pair, request.rate)?;
+    let mut scrubber = Scrubber::new(node.clone(), request.pair, request.rate, request.run)?;
     let reply = scrubber.page(request.from.unwrap_or_default(), &request.files, SCRUB_PAGE).await?;
     if let Some(report) = report(&node, &reply) {
         node.completions.report_damage(report);

@@ -43,6 +43,15 @@ impl Store {
         self.shared.verify_chunk(chunk)
     }
 
+    /// Whether more than one content has this chunk.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_shared(&self, chunk: &ChunkRef) -> Result<bool> {
+        let entry = self.shared.index.chunk(&super::tables::digest_of(&chunk.sha256)?)?;
+        Ok(entry.is_some_and(|entry| entry.refs > 1))
+    }
+
     /// Puts `bytes` in the place of what is held of a chunk, durably; nothing happens if it is not held any more.
     ///
     /// # Errors

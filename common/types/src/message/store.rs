@@ -368,6 +368,10 @@ pub struct ScrubRequest {
     /// Bytes a second, at most; 0: no bound.
     #[prost(uint64, tag = "5")]
     pub rate: u64,
+    /// Which run the page belongs to, a random number: what several contents share is read once in it. 0: it is read for
+    /// each of them.
+    #[prost(uint64, tag = "6")]
+    pub run: u64,
 }
 
 /// Something whose bytes are not what they should be.
