@@ -26,12 +26,20 @@ pub struct LogConfig {
     /// Fill spares with zeros on a thread of its own, ahead of need. `false`: when needed, in the writer's
     /// thread; for simulations, where the order of operations must repeat.
     pub background_fill: bool,
+    /// Segment files that readers keep open beside the one being written, at least 1.
+    pub open_segments: usize,
 }
 
 impl Default for LogConfig {
-    /// Folder `log`, 16 MiB segments, one spare, filled in the background.
+    /// Folder `log`, 16 MiB segments, one spare, filled in the background, 16 of them open.
     fn default() -> LogConfig {
-        LogConfig { folder: "log".into(), segment_bytes: 16 << 20, spare_segments: 1, background_fill: true }
+        LogConfig {
+            folder: "log".into(),
+            segment_bytes: 16 << 20,
+            spare_segments: 1,
+            background_fill: true,
+            open_segments: 16,
+        }
     }
 }
 

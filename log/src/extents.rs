@@ -7,14 +7,15 @@
 //!
 //! An extent carries no checksum of its own: the owner's record has one of each block.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use crate::LogError;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::format::{checksum, u32_at};
 use crate::freemap::FreeMap;
+use crate::openfiles::OpenFiles;
 use crate::shared::lock;
 
 /// The first bytes of every extent file, in every version.
@@ -59,12 +60,15 @@ pub struct ExtentsConfig {
     /// Length that a file may reach, in bytes: a multiple of [`EXTENT_ALIGN`], at least twice that. May
     /// change from one start to the next.
     pub file_bytes: u32,
+    /// Files that are kept open, at least 1; others are opened when they are needed. What is under way at one moment
+    /// may hold some more.
+    pub open_files: usize,
 }
 
 impl Default for ExtentsConfig {
-    /// Folder `extents`, files of [`EXTENT_FILE_BYTES`].
+    /// Folder `extents`, files of [`EXTENT_FILE_BYTES`], 256 of them open.
     fn default() -> ExtentsConfig {
-        ExtentsConfig { folder: "extents".into(), file_bytes: EXTENT_FILE_BYTES }
+        ExtentsConfig { folder: "extents".into(), file_bytes: EXTENT_FILE_BYTES, open_files: 256 }
     }
 }
 
@@ -74,7 +78,7 @@ pub struct Extents {
     disk: Arc<dyn Disk>,
     config: ExtentsConfig,
     room: Mutex<Room>,
-    files: RwLock<BTreeMap<u32, Arc<dyn DiskFile>>>,
+    files: OpenFiles,
     used: AtomicU64,
     /// Held while syncing. The system tells a failure to one of those who sync a file at the same time, so
     /// the others must not return before it is known here.
@@ -121,12 +125,12 @@ impl Extents {
             return Err(LogError::Invalid("file_bytes is no multiple of EXTENT_ALIGN or too small"));
         }
         let start = Start { disk: disk.as_ref(), config: &config };
-        let (room, files, used) = start.build(live)?;
+        let (room, used) = start.build(live)?;
         Ok(Extents {
             disk,
+            files: OpenFiles::new(config.open_files),
             config,
             room: Mutex::new(room),
-            files: RwLock::new(files),
             used: AtomicU64::new(used),
             syncing: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -229,7 +233,7 @@ impl Extents {
     /// `Invalid` when it goes beyond the extent; `Full` on a file system that allocates at the write; `Io`.
     pub fn write_at(&self, extent: &Extent, offset: u32, data: &[u8]) -> Result<(), LogError> {
         let at = self.place(extent, offset, data.len())?;
-        let file = self.open_file(extent.file)?;
+        let file = self.open_to_write(extent.file)?;
         file.write_all_at(data, at).map_err(|e| LogError::io(self.what("write", extent.file), e))
     }
 
@@ -259,6 +263,7 @@ impl Extents {
         self.check()?;
         for &file in files {
             let open = self.open_file(file)?;
+            self.files.cleaned(file);
             open.sync_data().map_err(|e| fail(LogError::io(self.what("sync", file), e)))?;
         }
         let new: Vec<u32> = lock(&self.room).unsynced_names.intersection(files).copied().collect();
@@ -329,21 +334,39 @@ impl Extents {
     }
 
     fn open_file(&self, number: u32) -> Result<Arc<dyn DiskFile>, LogError> {
-        if let Some(file) = self.files.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
-            return Ok(file.clone());
+        self.opened(number, false)
+    }
+
+    fn open_to_write(&self, number: u32) -> Result<Arc<dyn DiskFile>, LogError> {
+        self.opened(number, true)
+    }
+
+    fn opened(&self, number: u32, to_write: bool) -> Result<Arc<dyn DiskFile>, LogError> {
+        if let Some(file) = self.files.get(number, to_write) {
+            return Ok(file);
         }
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get(&number) {
-            return Ok(file.clone());
+        let opened = self.files.get_or_open(number, to_write, || self.open_anew(number));
+        opened.map_err(|e| {
+            self.failed.store(true, Ordering::Release);
+            LogError::io(self.what("sync a file before it is closed for", number), e)
+        })?
+    }
+
+    fn open_anew(&self, number: u32) -> Result<Arc<dyn DiskFile>, LogError> {
+        let name = file_name(&self.config, number);
+        let is_new = {
+            let room = lock(&self.room);
+            if number == 0 || number >= room.next_file || room.missing.contains(&number) {
+                return Err(LogError::Invalid("there is no extent file of this number"));
+            }
+            room.unsynced_names.contains(&number)
+        };
+        // Only a file that was just numbered is created.
+        let how = if is_new { Open::Create } else { Open::Existing };
+        let file = self.disk.open(&name, how).map_err(|e| LogError::io(format!("open {name}"), e))?;
+        if is_new && file.is_empty().map_err(|e| LogError::io(format!("look at {name}"), e))? {
+            file.write_all_at(&header(number), 0).map_err(|e| LogError::io(format!("create {name}"), e))?;
         }
-        // Only a file that was just numbered is created; all others were opened at the start.
-        if !lock(&self.room).unsynced_names.contains(&number) {
-            return Err(LogError::Invalid("there is no extent file of this number"));
-        }
-        let failed = |e| LogError::io(self.what("create", number), e);
-        let file = self.disk.open(&file_name(&self.config, number), Open::Create).map_err(failed)?;
-        file.write_all_at(&header(number), 0).map_err(failed)?;
-        files.insert(number, file.clone());
         Ok(file)
     }
 }
@@ -363,8 +386,6 @@ fn header(number: u32) -> [u8; HEADER_USED] {
     out
 }
 
-type Files = BTreeMap<u32, Arc<dyn DiskFile>>;
-
 /// Builds the free map from what lies in the folder and what is live.
 struct Start<'a> {
     disk: &'a dyn Disk,
@@ -372,12 +393,12 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn build(&self, live: impl IntoIterator<Item = Extent>) -> Result<(Room, Files, u64), LogError> {
+    fn build(&self, live: impl IntoIterator<Item = Extent>) -> Result<(Room, u64), LogError> {
         let folder = &self.config.folder;
         let names = self.disk.list(folder).map_err(|e| LogError::io(format!("list {folder}"), e))?;
         let numbers: BTreeSet<u32> = names.iter().filter_map(|n| n.parse().ok()).collect();
         let mut room = Room { next_file: numbers.last().map_or(1, |n| n + 1), ..Room::default() };
-        let (mut files, mut torn, mut holed, mut used) = (Files::new(), BTreeSet::new(), BTreeSet::new(), 0);
+        let (mut torn, mut holed, mut used) = (BTreeSet::new(), BTreeSet::new(), 0);
         for &number in &numbers {
             let (file, whole) = self.open(number)?;
             // A file may be longer than files become now, if `file_bytes` was larger once.
@@ -385,7 +406,6 @@ impl Start<'_> {
                 file.len().map_err(|e| self.io("look at", number, e))?.min((u32::MAX - EXTENT_ALIGN).into());
             let len = (len as u32).next_multiple_of(EXTENT_ALIGN).max(self.config.file_bytes);
             room.free.give(number, EXTENT_ALIGN, len - EXTENT_ALIGN);
-            files.insert(number, file);
             if !whole {
                 torn.insert(number);
             }
@@ -417,15 +437,14 @@ impl Start<'_> {
         }
         // Else the torn beginning of a file that a crash interrupted: nothing is in it, so it begins again.
         for number in torn {
-            if let Some(file) = files.get(&number) {
-                file.write_all_at(&header(number), 0).map_err(|e| self.io("write", number, e))?;
-            }
+            let file = self.open(number)?.0;
+            file.write_all_at(&header(number), 0).map_err(|e| self.io("write", number, e))?;
         }
-        if !files.is_empty() {
+        if !numbers.is_empty() {
             // A file that a killed process created may not have a durable name yet.
             self.disk.sync_folder(folder).map_err(|e| LogError::io(format!("sync {folder}"), e))?;
         }
-        Ok((room, files, used))
+        Ok((room, used))
     }
 
     /// Opens a file; says whether its header is whole.

@@ -112,6 +112,7 @@ mod extents;
 mod format;
 mod freemap;
 mod host;
+mod openfiles;
 mod position;
 mod reader;
 mod real;

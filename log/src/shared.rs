@@ -7,9 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use crate::disk::{Disk, DiskFile, Open};
 use crate::{LogError, Position};
 
-/// Segment files kept open beside the one being written. Far below the usual limit of 1024 descriptors.
-const OPEN_SEGMENTS: usize = 256;
-
 /// Name of a segment's file in the log's folder.
 pub(crate) fn segment_name(folder: &str, number: u32) -> String {
     format!("{folder}/{number:010}.seg")
@@ -60,18 +57,21 @@ pub(crate) struct Shared {
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     /// Segments opened by readers, oldest first: bounds the descriptors.
     opened: Mutex<VecDeque<u32>>,
+    /// So many of them, at most.
+    open_segments: usize,
     tail: RwLock<Tail>,
     /// Copy of `tail.start`, so that reads of older records pass by the tail's lock.
     tail_start: AtomicU64,
 }
 
 impl Shared {
-    pub fn new(disk: Arc<dyn Disk>, folder: String) -> Shared {
+    pub fn new(disk: Arc<dyn Disk>, folder: String, open_segments: usize) -> Shared {
         Shared {
             disk,
             folder,
             segments: RwLock::default(),
             opened: Mutex::default(),
+            open_segments: open_segments.max(1),
             tail: RwLock::default(),
             tail_start: AtomicU64::new(u64::MAX),
         }
@@ -135,7 +135,7 @@ impl Shared {
         *write(&segment.file) = Some(file.clone());
         let mut opened = lock(&self.opened);
         opened.push_back(segment.number);
-        if opened.len() > OPEN_SEGMENTS
+        if opened.len() > self.open_segments
             && let Some(oldest) = opened.pop_front()
             && let Some(oldest) = self.segment(oldest)
         {

@@ -125,7 +125,7 @@ impl Log {
         for name in &found.leftovers {
             disk.remove(name).map_err(|e| LogError::io(format!("remove {name}"), e))?;
         }
-        let shared = Arc::new(Shared::new(disk.clone(), config.folder.clone()));
+        let shared = Arc::new(Shared::new(disk.clone(), config.folder.clone(), config.open_segments));
         let mut closed = BTreeMap::new();
         let mut current = None;
         for segment in found.segments {

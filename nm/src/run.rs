@@ -129,7 +129,8 @@ pub(crate) async fn serve(
         }
         manager.stop_waiting();
     };
-    Server::run_within(places, listener, keyring, Arc::new(NameService(manager.clone())), stop).await;
+    Server::run_within(places.connections, listener, keyring, Arc::new(NameService(manager.clone())), stop)
+        .await;
     tasks.shutdown().await;
     manager.members.close();
     drop(manager);

@@ -51,6 +51,8 @@ pub struct Registration {
     pub replace_disk: bool,
     /// It brings a folder along (R24).
     pub import: bool,
+    /// Files of its store that may be open at once.
+    pub open_files: usize,
     /// Where the registration that holds now is told, once the store is open.
     pub registered: watch::Sender<Option<Server>>,
 }
@@ -217,7 +219,7 @@ impl Registration {
             return Ok(store.clone());
         }
         let folder = self.identity.folder().join(STORE);
-        let config = StoreConfig { salvage, ..StoreConfig::default() };
+        let config = StoreConfig { salvage, open_files: self.open_files, ..StoreConfig::default() };
         let open = move || {
             let disk = log::disk_of(&folder).map_err(Error::from)?;
             Store::open(disk, config)

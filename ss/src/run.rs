@@ -23,6 +23,7 @@ use crate::sources::Sources;
 use crate::tidier;
 use crate::wire;
 use bytes::Bytes;
+use net::files::Places;
 use net::settings::{Effective, Reread, Values, differences};
 use net::{Credential, Reconnecting, Server, listen, telemetry};
 use std::future::Future;
@@ -91,7 +92,7 @@ pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result
     let secret = net::secret::read(&config.cluster_secret)?;
     let identity = Identity::open(&config.data, &config.name)?;
     let settings = Arc::new(Effective::default());
-    serve(config, primary, secret, identity, types::limits::CONN_MAX, settings, stop).await
+    serve(config, primary, secret, identity, Places::MOST, settings, stop).await
 }
 
 async fn serve(
@@ -99,7 +100,7 @@ async fn serve(
     primary: String,
     secret: Vec<u8>,
     identity: Identity,
-    places: usize,
+    places: Places,
     settings: Arc<Effective>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
@@ -116,7 +117,7 @@ async fn serve(
     let (close, closed) = oneshot::channel::<()>();
     let keyring = Arc::new(ServerKeyring { secret, serving });
     let service = Arc::new(NodeService(node.clone()));
-    let server = tokio::spawn(Server::run_within(places, listener, keyring, service, async {
+    let server = tokio::spawn(Server::run_within(places.connections, listener, keyring, service, async {
         // Also when the sender is gone.
         let _ = closed.await;
     }));
@@ -139,6 +140,7 @@ async fn serve(
         addr,
         replace_disk: config.replace_disk,
         import: is_importing,
+        open_files: places.contents,
         registered,
     };
     // Pinned here: it owns the lock of the data directory, which is the last thing to let go.

@@ -259,3 +259,51 @@ fn extents_work_on_a_real_disk_from_several_threads() {
         assert!(extents.file(extent.file).unwrap().as_std().is_some());
     }
 }
+
+#[test]
+fn many_files_are_written_and_read_with_few_of_them_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn log::Disk> = Arc::new(log::RealDisk::new(folder.path().to_owned()).unwrap());
+    let config = || ExtentsConfig { file_bytes: 8192, open_files: 3, ..ExtentsConfig::default() };
+    let open = || {
+        let links = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        links.filter(|link| link.starts_with(folder.path())).count()
+    };
+    let extents = Extents::open_with(disk.clone(), config(), []).unwrap();
+    let mut all = Vec::new();
+    for n in 0..40u8 {
+        let extent = extents.reserve(4096).unwrap();
+        extents.write_at(&extent, 0, &[n; 4096]).unwrap();
+        all.push(extent);
+        assert!(open() <= 3, "{} are open", open());
+    }
+    extents.sync(&all.iter().map(|extent| extent.file).collect()).unwrap();
+    let check = |extents: &Extents| {
+        for (n, extent) in all.iter().enumerate().rev() {
+            let mut bytes = [0; 4096];
+            extents.read_at(extent, 0, &mut bytes).unwrap();
+            assert_eq!(bytes, [n as u8; 4096]);
+            assert!(open() <= 3);
+        }
+    };
+    check(&extents);
+    drop(extents);
+    let extents = Extents::open_with(disk, config(), all.clone()).unwrap();
+    check(&extents);
+    assert_eq!(extents.used_bytes(), 40 * 4096);
+}
+
+#[test]
+fn a_failed_sync_of_a_file_that_is_closed_for_another_ends_the_service() {
+    let disk = SimDisk::new();
+    let config = ExtentsConfig { file_bytes: 8192, open_files: 1, ..ExtentsConfig::default() };
+    let extents = Extents::open_with(Arc::new(disk.clone()), config, []).unwrap();
+    let first = extents.reserve(4096).unwrap();
+    extents.write_at(&first, 0, &[1; 4096]).unwrap();
+    disk.fail_next_sync();
+    // The system would tell nobody of it once the file is closed.
+    assert!(extents.reserve(4096).is_err());
+    assert!(matches!(extents.sync(&[first.file].into()), Err(LogError::Failed)));
+}

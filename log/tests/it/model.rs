@@ -12,7 +12,13 @@ pub const FOLDER: &str = "journal";
 pub const PREAMBLE: [u8; 2] = [100, 101];
 
 pub fn config() -> LogConfig {
-    LogConfig { folder: FOLDER.into(), segment_bytes: 8192, spare_segments: 1, background_fill: false }
+    LogConfig {
+        folder: FOLDER.into(),
+        segment_bytes: 8192,
+        background_fill: false,
+        open_segments: 2,
+        ..LogConfig::default()
+    }
 }
 
 pub fn segment_name(number: u32) -> String {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use log::{Bounds, EXTENT_FILE_BYTES};
 
+/// Segments of the journal that readers keep open, at most.
+const OPEN_SEGMENTS: usize = 256;
+
 /// How a store uses its disk and memory.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -15,6 +18,9 @@ pub struct StoreConfig {
     pub segment_bytes: u32,
     /// Length of an extent file, in bytes.
     pub extent_file_bytes: u32,
+    /// Files of journal and extents that are kept open, at least 4: a quarter is for the journal, at most
+    /// 256. See `net::files`.
+    pub open_files: usize,
     /// Fill journal segments ahead on a thread. `false` in simulations.
     pub background_fill: bool,
     /// Memory for recent records and contents, in bytes.
@@ -46,6 +52,7 @@ impl Default for StoreConfig {
             extents_folder: "extents".into(),
             segment_bytes: 16 << 20,
             extent_file_bytes: EXTENT_FILE_BYTES,
+            open_files: 1024,
             background_fill: true,
             cache_bytes: 48 << 20,
             index_cache_bytes: 24 << 20,
@@ -57,5 +64,17 @@ impl Default for StoreConfig {
             salvage: None,
             bounds: Bounds::default(),
         }
+    }
+}
+
+impl StoreConfig {
+    /// Segments of the journal that readers keep open.
+    pub(crate) fn open_segments(&self) -> usize {
+        (self.open_files / 4).clamp(1, OPEN_SEGMENTS)
+    }
+
+    /// Extent files that are kept open.
+    pub(crate) fn open_extents(&self) -> usize {
+        self.open_files.saturating_sub(self.open_segments()).max(1)
     }
 }

@@ -39,8 +39,11 @@ pub(crate) fn open(
     spares: bool,
 ) -> Result<Opened> {
     let (index, log) = open_journal(&disk, make, &config, spares)?;
-    let settings =
-        ExtentsConfig { folder: config.extents_folder.clone(), file_bytes: config.extent_file_bytes };
+    let settings = ExtentsConfig {
+        folder: config.extents_folder.clone(),
+        file_bytes: config.extent_file_bytes,
+        open_files: config.open_extents(),
+    };
     let extents = Extents::open_with(disk.clone(), settings, index.extents()?).map_err(log_error)?;
     let shared = Arc::new(Shared::new(disk, index, log.reader(), Arc::new(extents), config)?);
     let committing = Committing::new(shared.clone(), log.end());
@@ -102,6 +105,7 @@ fn settings(config: &StoreConfig, spares: bool) -> LogConfig {
         segment_bytes: config.segment_bytes,
         spare_segments: usize::from(spares),
         background_fill: config.background_fill && spares,
+        open_segments: config.open_segments(),
     }
 }
 

@@ -467,3 +467,59 @@ fn a_file_on_a_real_disk_is_the_same_after_a_restart() {
         store.close();
     }
 }
+
+/// Set in the process that runs [`a_store_with_many_extent_files_works_under_a_tiny_limit_on_open_files`] again.
+const UNDER_LIMIT: &str = "PAIRFS_TEST_FEW_FILES";
+
+#[test]
+fn a_store_with_many_extent_files_works_under_a_tiny_limit_on_open_files() {
+    if std::env::var_os(UNDER_LIMIT).is_none() {
+        // The limit is one of a process: a child has it.
+        let name = std::thread::current().name().unwrap().to_owned();
+        let ended = std::process::Command::new("sh")
+            .args(["-c", "ulimit -Sn 48 && ulimit -Hn 48 && exec \"$0\" --exact \"$1\" --test-threads 1"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(UNDER_LIMIT, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = || StoreConfig {
+        open_files: 16,
+        // One content fills a file, and a few of them a segment.
+        extent_file_bytes: 128 << 10,
+        segment_bytes: 32 << 10,
+        ..config()
+    };
+    let open = || {
+        let disk = Arc::new(log::RealDisk::new(folder.path().to_owned()).unwrap());
+        Store::open(disk, config()).unwrap()
+    };
+    let data = |n: u8| bytes(BLOCK + 20_000 + usize::from(n), n.into());
+    let inline = |n: u8| bytes(9000, n.into());
+    let check = |store: &Store| {
+        for n in 0..100 {
+            assert_eq!(held_bytes(store, session(n)), data(n));
+            assert_eq!(held_bytes(store, session(100 + n)), inline(n));
+            assert_eq!(store.verify(session(n)).unwrap(), Ok(()));
+        }
+    };
+    let store = open();
+    run(async {
+        for n in 0..100 {
+            prepare(&store, session(n), &data(n)).await.unwrap();
+            prepare(&store, session(100 + n), &inline(n)).await.unwrap();
+        }
+    });
+    assert!(std::fs::read_dir(folder.path().join("extents")).unwrap().count() >= 100);
+    assert!(std::fs::read_dir(folder.path().join("journal")).unwrap().count() >= 25);
+    check(&store);
+    store.close();
+    let store = open();
+    check(&store);
+    store.close();
+}
