@@ -133,15 +133,23 @@ impl Shared {
         let file =
             self.disk.open(&name, Open::Existing).map_err(|e| LogError::io(format!("open {name}"), e))?;
         *write(&segment.file) = Some(file.clone());
+        self.note_open(segment.number);
+        Ok(file)
+    }
+
+    /// A segment that is not being written (any more) is open; the one that was opened first is closed at the bound.
+    /// What was written to it is durable: a segment is synced before the next begins.
+    pub fn note_open(&self, number: u32) {
         let mut opened = lock(&self.opened);
-        opened.push_back(segment.number);
+        // Being written it may have been opened by a reader before.
+        opened.retain(|known| *known != number);
+        opened.push_back(number);
         if opened.len() > self.open_segments
             && let Some(oldest) = opened.pop_front()
             && let Some(oldest) = self.segment(oldest)
         {
             *write(&oldest.file) = None;
         }
-        Ok(file)
     }
 }
 

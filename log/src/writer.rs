@@ -415,6 +415,7 @@ impl Log {
         let segment = Arc::new(segment);
         if let Some(old) = self.current.replace(segment.clone()) {
             self.closed.insert(old.number, self.end.offset());
+            self.shared.note_open(old.number);
         }
         self.shared.insert(segment);
         self.shared.tail_moves(end, use_number);

@@ -18,7 +18,7 @@ use crate::sessions::Sessions;
 use crate::sources::Sources;
 use crate::store::{Prepare, State, Store, StoreConfig};
 use bytes::Bytes;
-use log::RealDisk;
+use log::{Disk, RealDisk};
 use net::{BoxFuture, Credential, Incoming, Outgoing, Server, Service, Session, listen};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -140,13 +140,23 @@ pub(crate) fn registered(acting: &str, partner: &str) -> Registered {
 
 /// ss1 on a real store in `dir`, with name managers at `addrs`. Nothing is kept free on its disk.
 pub(crate) fn node(dir: &Path, serving: Arc<Serving>, addrs: Vec<String>, secret: [u8; 32]) -> Node {
+    let disk = Arc::new(RealDisk::new(dir.to_owned()).unwrap());
+    node_on(disk, serving, addrs, secret)
+}
+
+/// The same with the store on `disk`.
+pub(crate) fn node_on(
+    disk: Arc<dyn Disk>,
+    serving: Arc<Serving>,
+    addrs: Vec<String>,
+    secret: [u8; 32],
+) -> Node {
     let credential = Credential::Node { name: "ss1".into(), secret: secret.to_vec() };
     let managers = Managers::new(addrs, credential, serving.clone());
     let link = managers.connect();
     let stop = Stop::new();
     let relay = Arc::new(Relay::new(serving.clone(), managers, stop.clone()));
     let partner = Arc::new(Partner::start(serving.clone(), secret.to_vec(), relay.clone(), stop.clone()));
-    let disk = Arc::new(RealDisk::new(dir.to_owned()).unwrap());
     let config = StoreConfig { keep_free_bytes: 0, ..StoreConfig::default() };
     let store = Store::open(disk, config).unwrap();
     Node {

@@ -7,11 +7,14 @@ use crate::store::Content;
 use crate::test_bench;
 use crate::upload::{Sender, Upload};
 use bytes::Bytes;
+use log::{Disk, DiskFile, RealDisk};
 use net::buffers::charged;
 use net::clock::boottime;
 use ss_core::passing::Passing;
 use ss_core::session::WriteSession;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -24,9 +27,118 @@ use types::message::store::{SessionState, Target};
 
 fn node() -> (Arc<Node>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::new(dir.path().to_owned()).unwrap());
+    (node_on(disk), dir)
+}
+
+fn node_on(disk: Arc<dyn Disk>) -> Arc<Node> {
     let serving = Arc::new(Serving::new("ss1", None));
-    let node = test_bench::node(dir.path(), serving, vec![], [7; 32]);
-    (Arc::new(node), dir)
+    Arc::new(test_bench::node_on(disk, serving, vec![], [7; 32]))
+}
+
+/// A disk whose extent files panic on request, as a bug in a disk job would.
+struct Panicky {
+    disk: RealDisk,
+    panics: Arc<AtomicBool>,
+}
+
+struct PanickyFile {
+    file: Arc<dyn DiskFile>,
+    panics: Option<Arc<AtomicBool>>,
+}
+
+impl Disk for Panicky {
+    fn open(&self, name: &str, how: log::Open) -> io::Result<Arc<dyn DiskFile>> {
+        let panics = name.starts_with("extents/").then(|| self.panics.clone());
+        Ok(Arc::new(PanickyFile { file: self.disk.open(name, how)?, panics }))
+    }
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.disk.list(folder)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.disk.sync_folder(folder)
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+    fn salt(&self) -> u64 {
+        self.disk.salt()
+    }
+}
+
+impl DiskFile for PanickyFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let panics = self.panics.as_ref().is_some_and(|panics| panics.load(Ordering::Acquire));
+        assert!(!panics, "as a bug would");
+        self.file.write_all_at(data, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.start_writeback(offset, len)
+    }
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.allocate(offset, len)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.punch_hole(offset, len)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_job_that_panics_ends_its_upload_at_once_and_the_client_may_begin_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let panics = Arc::new(AtomicBool::new(false));
+    let disk = Panicky { disk: RealDisk::new(dir.path().to_owned()).unwrap(), panics: panics.clone() };
+    let node = node_on(Arc::new(disk));
+    let bytes = content(3 * PIECE);
+    let piece = |number: usize| bytes.slice(number * PIECE..(number + 1) * PIECE);
+    let first = upload(&node);
+    send(&node, &first, 0, block_crcs(&piece(0)), piece(0)).await.unwrap();
+    panics.store(true, Ordering::Release);
+    // Several at once: the one that panics, and those that wait behind it.
+    let sending = (1..3).map(|number| {
+        let (node, first, piece) = (node.clone(), first.clone(), piece(number));
+        tokio::spawn(
+            async move { send(&node, &first, (number * PIECE) as u64, block_crcs(&piece), piece).await },
+        )
+    });
+    let sending: Vec<_> = sending.collect();
+    let begun = std::time::Instant::now();
+    for sent in sending {
+        let error = sent.await.unwrap().unwrap_err();
+        assert!(matches!(error.code, Code::Internal | Code::NoSuchSession), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(8), "nobody waits for what never comes");
+    assert!(node.sessions.get(first.id).is_none(), "nothing is left to expire");
+    assert!(send(&node, &first, PIECE as u64, block_crcs(&piece(1)), piece(1)).await.is_err());
+    panics.store(false, Ordering::Release);
+    // The same session again, as a client does that repeats with its key.
+    let again = upload(&node);
+    for number in 0..3 {
+        let offset = (number * PIECE) as u64;
+        send(&node, &again, offset, block_crcs(&piece(number)), piece(number)).await.unwrap();
+    }
+    let store = node.store().unwrap().clone();
+    let size = bytes.len() as u64;
+    let finished = again.finish(&store, size, crc64(&bytes), &[]).unwrap();
+    assert_eq!(finished.manifest().size, size);
 }
 
 fn upload(node: &Node) -> Arc<Upload> {
