@@ -1,5 +1,6 @@
 //! What a user of the library asks.
 
+use crate::aside::{self, SetAside};
 use crate::cluster;
 use crate::config::ClientConfig;
 use crate::core::{Core, client_id};
@@ -292,5 +293,21 @@ impl Client {
     /// `NOT_FOUND` for a path; `DENIED`; see [`Client`]. What is found is no error but stands in the report.
     pub async fn scrub(&self, options: &ScrubOptions, progress: &ScrubProgress) -> Result<ScrubReport> {
         scrub::scrub(&self.core, options, progress).await
+    }
+
+    /// What the servers have set aside because the index did not list it. For administrators.
+    ///
+    /// # Errors
+    /// `DENIED`; see [`Client`].
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>> {
+        aside::list(&self.core).await
+    }
+
+    /// Gives up, for good, what a server has set aside, as it was listed; gives how many records that were.
+    ///
+    /// # Errors
+    /// `DENIED`; `UNAVAILABLE` unless both members of its pair are well; see [`Client`].
+    pub async fn give_up_aside(&self, aside: &SetAside) -> Result<u64> {
+        aside::give_up(&self.core, aside).await
     }
 }

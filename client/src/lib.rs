@@ -30,10 +30,12 @@
 //! | `retry`, `keys`, `ask` | when to try again, and how a repeated request is recognised |
 //! | `read`, `write` | content: several ranges in flight; a window of pieces not yet on both members |
 //! | [`fsck`] | the index and both copies, compared |
+//! | [`aside`] | what servers have set aside, and its end |
 //! | [`scrub`] | both copies compared with their digests, and repaired from each other |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod aside;
 mod ask;
 mod bounds;
 mod call;

@@ -238,7 +238,7 @@ async fn scrub_pair(
 }
 
 /// Placement and an operator's capability.
-async fn cover(core: &Core, pair: u32) -> Result<PairRecordsReply> {
+pub(crate) async fn cover(core: &Core, pair: u32) -> Result<PairRecordsReply> {
     let request = || PairRecordsRequest { pair, after: u64::MAX, limit: 1 };
     core.manager.call::<PairRecords>(request, &mut core.retry()).await
 }

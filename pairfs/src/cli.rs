@@ -1,7 +1,8 @@
 //! The command line: every command, its options and the help that groups them.
 
 use crate::commands::{
-    config, content, copy, durability, entries, events, find, fsck, listing, pair, scrub, status, transfer,
+    aside, config, content, copy, durability, entries, events, find, fsck, listing, pair, scrub, status,
+    transfer,
 };
 use crate::local::{BenchArgs, NodeArgs, UpArgs};
 use crate::options::Global;
@@ -43,6 +44,7 @@ Look after it
   doctor      Check this machine, the configuration and the cluster; say what to fix
   fsck        Compare the index and both copies
   scrub       Compare both copies with their digests, and repair what is bad from the good one
+  aside       List or give up what servers hold and the index does not know
   env         Show what other programs need to connect
   config      Show the settings, of the servers too, and where each came from
   help        Show the help of a command";
@@ -151,6 +153,12 @@ pub enum Command {
     /// of which both copies are bad is reported, never deleted. Exit status: 0 all is well now, 6 a copy could not be
     /// looked at, 7 damage that stays.
     Scrub(scrub::ScrubArgs),
+    /// List or give up what servers hold and the index does not know
+    ///
+    /// A server whose disk is not as it was known, or an old one, is compared with the index. What the index does not know
+    /// is set aside there: it is not served, and keeps its room until it is given up. It never goes by itself, because
+    /// after a loss of the name manager's data it may be the only copy of something.
+    Aside(aside::AsideArgs),
     /// Show what other programs need to connect
     Env,
     /// Show the settings and where each came from

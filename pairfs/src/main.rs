@@ -13,8 +13,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
 use commands::{
-    Context, config, content, copy, df, doctor, durability, entries, env, events, find, fsck, listing, pair,
-    scrub, status, transfer,
+    Context, aside, config, content, copy, df, doctor, durability, entries, env, events, find, fsck, listing,
+    pair, scrub, status, transfer,
 };
 use local::Narrator;
 use output::Printer;
@@ -131,6 +131,7 @@ async fn client_command(context: &Context, command: Command) -> Result<()> {
         Command::Pair(args) => pair::pair(context, &args).await,
         Command::Fsck(args) => fsck::fsck(context, &args).await,
         Command::Scrub(args) => scrub::scrub(context, &args).await,
+        Command::Aside(args) => aside::aside(context, &args).await,
         _ => Err(Error::internal("a command that nobody runs")),
     }
 }

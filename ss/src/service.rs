@@ -85,6 +85,7 @@ fn client(node: &Arc<Node>, user: &str, incoming: Incoming) -> Result<Answer> {
         store::Inventory::ID => {
             run::<store::Inventory, _>(&incoming, |request| ops::inventory::run(node, name, request))
         }
+        store::Aside::ID => run::<store::Aside, _>(&incoming, |request| ops::aside::run(node, name, request)),
         store::Scrub::ID => run::<store::Scrub, _>(&incoming, |request| ops::scrub::run(node, name, request)),
         other => Err(unknown(other)),
     }

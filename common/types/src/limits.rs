@@ -112,6 +112,8 @@ pub const COLLECT_WITHOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
 /// Ids of records in one page of a comparison (R24).
 pub const COMPARE_PAGE: usize = 8192;
+/// Records that are set aside, in one page.
+pub const ASIDE_PAGE: usize = 256;
 /// Names that one event lists, at most.
 pub const NAMES_TOLD: usize = 10;
 /// A connection must have proved itself by then.

@@ -298,7 +298,7 @@ fn look_at_pair(checks: &mut Checks, status: &StatusReply, pair: &PairStatus) {
     for server in aside {
         let found =
             format!("{} on {} that the index does not know", plural(server.set_aside, "record"), server.name);
-        checks.bad(State::Look, "pair", found, "`pairfs events` names them; they take room, nothing else");
+        checks.bad(State::Look, "pair", found, "they take room, nothing else: see `pairfs aside list`");
     }
     if pair.lost_versions > 0 {
         let found = format!("{} of {name} went with a disk", plural(pair.lost_versions, "version"));

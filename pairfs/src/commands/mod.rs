@@ -1,5 +1,6 @@
 //! The commands on files and on a running cluster, one file for each family.
 
+pub mod aside;
 pub mod config;
 pub mod content;
 pub mod copy;

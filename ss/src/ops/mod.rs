@@ -2,6 +2,7 @@
 
 pub mod abort;
 pub mod apply;
+pub mod aside;
 pub mod bring;
 pub mod commit;
 pub mod compare;

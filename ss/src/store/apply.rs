@@ -11,7 +11,7 @@ use super::contents::{content, is_kept, moved};
 use super::entry::{State, extent_of};
 use super::hole::hole;
 use super::index::{Cursors, Tables, meta};
-use super::records::{apply_row, forget, set_aside};
+use super::records::{apply_row, forget, give_up, set_aside};
 use super::tables::{
     digest_of, get_chunk, get_content, here, put_chunk, put_places, remove_content, set_state,
 };
@@ -154,6 +154,7 @@ fn apply_one(t: &mut Tables<'_>, effects: &mut Effects, batch: &[Staged], at: us
             None => Ok(Outcome::Done),
         },
         Change::Hole(record) => hole(t, effects, record),
+        Change::GivenUp(record) => give_up(t, effects, record),
         Change::Collected(record) => {
             for session in &record.sessions {
                 let session = session_of(session)?;

@@ -21,6 +21,7 @@
 //! | 40 | Forgotten | [`ForgottenRecord`] | |
 //! | 41 | Aside | [`AsideRecord`] | |
 //! | 42 | Hole | [`HoleRecord`] | |
+//! | 43 | GivenUp | [`GivenUpRecord`] | |
 
 use bytes::Bytes;
 use prost::Message;
@@ -64,6 +65,8 @@ pub(crate) mod kind {
     pub const ASIDE: u8 = 41;
     /// Ranges of the journal cannot be read, and nothing is needed of them any more.
     pub const HOLE: u8 = 42;
+    /// What was set aside is given up, by an operator's word.
+    pub const GIVEN_UP: u8 = 43;
 }
 
 /// Where a chunk of an upload lies.
@@ -189,6 +192,20 @@ pub(crate) struct HoleRecord {
     pub lost: Vec<Bytes>,
 }
 
+/// Head of GivenUp: nothing happens if the record is not set aside any more, or another one is.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GivenUpRecord {
+    /// Id of the record.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// Sessions of its versions that no other record names, 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub sessions: Vec<Bytes>,
+}
+
 /// A range of the journal.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RangeRecord {
@@ -273,6 +290,7 @@ pub(crate) enum Change {
     Forgotten(ForgottenRecord),
     Aside(AsideRecord),
     Hole(HoleRecord),
+    GivenUp(GivenUpRecord),
 }
 
 /// Length of the head's length.
@@ -298,6 +316,7 @@ impl Change {
             Change::Forgotten(_) => kind::FORGOTTEN,
             Change::Aside(_) => kind::ASIDE,
             Change::Hole(_) => kind::HOLE,
+            Change::GivenUp(_) => kind::GIVEN_UP,
         }
     }
 
@@ -321,6 +340,7 @@ impl Change {
             Change::Forgotten(record) => put(out, record),
             Change::Aside(record) => put(out, record),
             Change::Hole(record) => put(out, record),
+            Change::GivenUp(record) => put(out, record),
         }
     }
 
@@ -385,6 +405,7 @@ impl Change {
             kind::FORGOTTEN => read(head).map(Change::Forgotten),
             kind::ASIDE => read(head).map(Change::Aside),
             kind::HOLE => read(head).map(Change::Hole),
+            kind::GIVEN_UP => read(head).map(Change::GivenUp),
             _ => return Err(bad("is of a kind that this version does not know")),
         };
         change.map_err(|_| bad("does not decode"))

@@ -189,6 +189,7 @@ impl Committing {
             | Change::Cursors(_)
             | Change::Forgotten(_)
             | Change::Hole(_)
+            | Change::GivenUp(_)
             | Change::Aside(_) => Ok(()),
         }
     }

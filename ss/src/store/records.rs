@@ -10,7 +10,7 @@ use types::record::{Record, Row, Subject};
 use types::{Code, Error, Result};
 
 use super::apply::{Effects, Outcome, get_number, set_forgotten};
-use super::change::{ForgottenRecord, RowRecord};
+use super::change::{ForgottenRecord, GivenUpRecord, RowRecord};
 use super::entry::{State, u64_at};
 use super::index::{Tables, meta, with_number};
 use super::tables::{get_content, record_cost, set_state};
@@ -160,6 +160,24 @@ pub(super) fn set_aside(t: &mut Tables<'_>, effects: &mut Effects, record: &Reco
         t.tombstones.remove((record.pair, record.seq)).map_err(index_error)?;
     } else {
         t.aside.insert(record.id, &record.encode_to_vec()[..]).map_err(index_error)?;
+    }
+    Ok(Outcome::Row { newer: true })
+}
+
+/// What was set aside is given up: its contents wait to be collected.
+pub(super) fn give_up(t: &mut Tables<'_>, effects: &mut Effects, record: &GivenUpRecord) -> Result<Outcome> {
+    let aside = t.aside.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
+    if aside.transpose().map_err(index_error)?.is_none_or(|aside| aside.seq != record.seq) {
+        return Ok(Outcome::Row { newer: false });
+    }
+    t.aside.remove(record.id).map_err(index_error)?;
+    for session in &record.sessions {
+        let session = SessionId::from_slice(session)?;
+        if let Some(entry) = get_content(t, session)?
+            && entry.state == State::Kept
+        {
+            set_state(t, effects, session, entry, State::Loose)?;
+        }
     }
     Ok(Outcome::Row { newer: true })
 }

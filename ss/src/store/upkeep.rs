@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use types::Result;
 use types::ids::SessionId;
 use types::record::Record;
+use types::{Error, Result};
 
-use super::change::{AsideRecord, Change, ForgottenRecord, SessionRecord, session_bytes};
+use super::apply::Outcome;
+use super::change::{AsideRecord, Change, ForgottenRecord, GivenUpRecord, SessionRecord, session_bytes};
 use super::entry::State;
 use super::{Held, Store, done};
 
@@ -110,6 +111,45 @@ impl Store {
         self.shared.index.aside(inode)
     }
 
+    /// Records that are set aside, with ids above `inode`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn aside_after(&self, inode: u64, limit: usize) -> Result<Vec<Record>> {
+        self.shared.index.aside_after(inode, limit)
+    }
+
+    /// Gives up records that are set aside, as they stand here; their contents are collected then, but for those that
+    /// a record names all the same. Gives how many there were. Reads all records before.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Store::apply).
+    pub async fn give_up_aside(&self, records: Vec<Record>) -> Result<u64> {
+        let store = self.clone();
+        let look = move || -> Result<Vec<Change>> {
+            let sessions = |record: &Record| -> Vec<SessionId> {
+                record.versions.iter().filter_map(|version| version.session_id().ok()).collect()
+            };
+            let all: HashSet<SessionId> = records.iter().flat_map(sessions).collect();
+            let named = store.named_by_records(&|session| all.contains(&session))?;
+            let change = |record: &Record| {
+                let gone = sessions(record).into_iter().filter(|session| !named.contains(session));
+                let sessions = gone.map(session_bytes).collect();
+                Change::GivenUp(GivenUpRecord { id: record.id, seq: record.seq, sessions })
+            };
+            Ok(records.iter().map(change).collect())
+        };
+        let mut changes = threads::run(look).await.map_err(Error::internal)??;
+        let mut given_up = 0;
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(ASIDE_SLICE));
+            let reply = self.change(std::mem::replace(&mut changes, rest), None, true).await?;
+            given_up +=
+                reply.outcomes.iter().filter(|it| **it == Outcome::Row { newer: true }).count() as u64;
+        }
+        Ok(given_up)
+    }
+
     /// Contents that were copied from the partner and that no row has named yet.
     ///
     /// # Errors
@@ -123,19 +163,26 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn named(&self, sessions: &[SessionId]) -> Result<HashSet<SessionId>> {
-        let (mut named, mut after) = (HashSet::new(), 0);
-        let mut look = |record: &Record| {
+        let mut named = self.named_by_records(&|session| sessions.contains(&session))?;
+        for record in self.shared.index.all_aside()? {
             let here = record.versions.iter().filter_map(|version| version.session_id().ok());
             named.extend(here.filter(|session| sessions.contains(session)));
-        };
+        }
+        Ok(named)
+    }
+
+    /// Those of the `wanted` sessions that a record names which is not set aside.
+    fn named_by_records(&self, wanted: &dyn Fn(SessionId) -> bool) -> Result<HashSet<SessionId>> {
+        let (mut named, mut after) = (HashSet::new(), 0);
         loop {
             let page = self.shared.index.records_after(after, PAGE)?;
-            let Some(last) = page.keys().next_back() else { break };
+            let Some(last) = page.keys().next_back() else { return Ok(named) };
             after = *last;
-            page.values().for_each(&mut look);
+            for record in page.values() {
+                let here = record.versions.iter().filter_map(|version| version.session_id().ok());
+                named.extend(here.filter(|session| wanted(*session)));
+            }
         }
-        self.shared.index.all_aside()?.iter().for_each(&mut look);
-        Ok(named)
     }
 
     /// Gives such a content up, unless it is in use or a row has named it meanwhile.

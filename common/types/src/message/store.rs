@@ -25,6 +25,8 @@ methods! {
     Copy = 407: CopyRequest => Receipt;
     /// Compares bytes with their SHA-256 and repairs them from the partner, a page at a time.
     Scrub = 425: ScrubRequest => ScrubReply;
+    /// What a member has set aside (R24), a page at a time; gives it up if asked to. For operators.
+    Aside = 426: AsideRequest => AsideReply;
 }
 
 /// Durability asked for (R19).
@@ -424,4 +426,43 @@ pub struct ScrubReply {
     /// Bytes that the server's data takes: about what there is to look at.
     #[prost(uint64, tag = "6")]
     pub used_bytes: u64,
+}
+
+/// Request of [`Aside`].
+#[derive(Clone, PartialEq, Message)]
+pub struct AsideRequest {
+    /// Pair.
+    #[prost(uint32, tag = "1")]
+    pub pair: u32,
+    /// Cover: an operator's.
+    #[prost(message, optional, tag = "2")]
+    pub capability: Option<SignedCapability>,
+    /// Only records with ids above this one are told.
+    #[prost(uint64, tag = "3")]
+    pub after: u64,
+    /// Nothing is told, these are given up: at most [`crate::limits::ASIDE_PAGE`].
+    #[prost(message, repeated, tag = "4")]
+    pub give_up: Vec<AsideName>,
+}
+
+/// A record that is set aside, as it was told.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct AsideName {
+    /// Its id.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its number: another one under the same id is not meant.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+}
+
+/// Answer to [`Aside`].
+#[derive(Clone, PartialEq, Message)]
+pub struct AsideReply {
+    /// Records, by id. Fewer than there are: ask again behind the last.
+    #[prost(message, repeated, tag = "1")]
+    pub records: Vec<Record>,
+    /// How many were given up.
+    #[prost(uint64, tag = "2")]
+    pub given_up: u64,
 }
