@@ -97,9 +97,7 @@ impl Passer {
                 };
                 let request = self.request(&piece);
                 let (node, waited_for) = (self.node.clone(), self.is_waited_for());
-                calls.spawn(async move {
-                    node.partner.pass(&request, piece.bytes, waited_for).await
-                });
+                calls.spawn(async move { node.partner.pass(&request, piece.bytes, waited_for).await });
             }
             if let Some(mut seal) = self.upload.sealed()
                 && calls.is_empty()

@@ -1,4 +1,4 @@
-//! Which way to the partner is taken, and the one through the name manager (R18, decision 0025): when there is no connection
+//! Which way to the partner is taken, and the one through the name manager (R18, decision 0024): when there is no connection
 //! to the partner, or one that does not answer, the name manager forwards. It keeps nothing, and what it has under way is
 //! bounded; checksums and digests are checked where the bytes arrive.
 

@@ -310,7 +310,7 @@ fn a_server_whose_journal_tells_nothing_any_more_ends_with_7_and_names_the_way_o
     let last = files(&cluster, "ss1", "journal")
         .into_iter()
         .rfind(|file| file.extension().is_some_and(|e| e == "seg"));
-    OpenOptions::new().write(true).open(last.unwrap()).unwrap().write_all_at(&[0x55], 20).unwrap();
+    std::fs::OpenOptions::new().write(true).open(last.unwrap()).unwrap().write_all_at(&[0x55], 20).unwrap();
     let words = ss1_words(&cluster);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ran = cluster.pairfs(&words).exits(7);

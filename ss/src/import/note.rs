@@ -1,5 +1,5 @@
 //! How far an import has come, as the disk of the server that does it knows it: for a name manager that was made anew
-//! from the storage servers and has no log to look it up in ([decision 0024](../../../docs/decisions/0024-an-import-outlives-its-log.md)).
+//! from the storage servers and has no log to look it up in ([decision 0021](../../../docs/decisions/0021-an-import-outlives-its-log.md)).
 //!
 //! Two drafts of a note broke already (decision 0013): written after the answer it may be missing, written before it may
 //! be false. This one says both: up to where everything is in and its rows are durable here, and what was asked for

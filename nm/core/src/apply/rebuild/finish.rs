@@ -79,7 +79,7 @@ fn seat(context: &mut Context<'_>, entry: &RebuildEntry, pair: &Pair) -> Result<
             token,
             boot,
             journal,
-            // It goes on behind what its disk knows to be in (decision 0024).
+            // It goes on behind what its disk knows to be in (decision 0021).
             import,
             fresh: pair.acting == *name,
             failed: absent,
