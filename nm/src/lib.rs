@@ -45,6 +45,7 @@ mod service;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod watch;
 
 pub use config::{Config, Failback, Switch};

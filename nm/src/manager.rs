@@ -9,6 +9,7 @@ use crate::proposer::Proposer;
 use crate::pushes::{Board, Clients};
 use crate::relay::Relays;
 use crate::signals::Signals;
+use crate::unseen::Unseen;
 use net::clock;
 use net::settings::Effective;
 use nm_core::state::{Cluster, State};
@@ -119,6 +120,8 @@ pub(crate) struct Manager {
     pub(crate) board: Board,
     /// What goes from member to member through here.
     pub(crate) relays: Relays,
+    /// Removals and moves that not every reader goes by yet.
+    pub(crate) unseen: Unseen,
     /// Wakes the duties of a pair.
     pub(crate) signals: Signals,
     live: Mutex<Live>,
@@ -159,6 +162,7 @@ impl Manager {
             clients: Clients::default(),
             board: Board::default(),
             relays: Relays::default(),
+            unseen: Unseen::default(),
             signals: Signals::default(),
             live: Mutex::new(live),
             stopping: watch::Sender::new(false),

@@ -4,6 +4,7 @@ use crate::service::Call;
 use types::Result;
 use types::command::{Answers, Op};
 use types::message::member::CompleteRequest;
+use types::record::Record;
 
 pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers> {
     for write in &request.writes {
@@ -11,5 +12,15 @@ pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers>
     }
     let ops = request.writes.into_iter().map(Op::WriteComplete).collect();
     let answers = call.manager.proposer.propose_all(ops).await?;
+    for record in answers.iter().filter_map(|answer| answer.record.as_ref()) {
+        if is_new(record) {
+            call.manager.unseen.entry(record.parent, &record.name).await;
+        }
+    }
     Ok(Answers { answers })
+}
+
+/// Whether it may have been made by what was answered just now.
+fn is_new(record: &Record) -> bool {
+    record.last_number <= 1
 }

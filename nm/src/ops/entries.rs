@@ -3,6 +3,7 @@
 use crate::live::Live;
 use crate::placement;
 use crate::service::Call;
+use crate::unseen::Name;
 use nm_core::query;
 use nm_core::state::State;
 use std::time::Duration;
@@ -23,7 +24,11 @@ pub(crate) async fn make(call: Call, mut request: Make) -> Result<Answer> {
         // The first write into it must find it.
         return seen(&call, Op::Make(request)).await;
     }
-    call.manager.proposer.propose(Op::Make(request)).await
+    let path = PathName::parse(&request.path)?;
+    let answer = call.manager.proposer.propose(Op::Make(request)).await;
+    // A refusal may tell of something new that stands there, too.
+    call.manager.unseen.path(&path).await;
+    answer
 }
 
 /// The pair for a new file: one that serves.
@@ -47,12 +52,32 @@ pub(crate) async fn durability(call: Call, mut request: SetDurability) -> Result
 
 pub(crate) async fn remove(call: Call, mut request: Remove) -> Result<Answer> {
     own(&call, &mut request.asker)?;
+    let _under_way = call.manager.unseen.begin(name(&call, &request.path)?);
     seen(&call, Op::Remove(request)).await
 }
 
 pub(crate) async fn rename(call: Call, mut request: Move) -> Result<Answer> {
     own(&call, &mut request.asker)?;
-    seen(&call, Op::Move(request)).await
+    let (from, to) = (name(&call, &request.from)?, name(&call, &request.to)?);
+    let path = to.path.clone();
+    // What stood at the new place leaves it, too.
+    let under_way = (call.manager.unseen.begin(from), call.manager.unseen.begin(to));
+    let answer = seen(&call, Op::Move(request)).await;
+    drop(under_way);
+    // Removed there before by somebody who has not heard of it yet.
+    call.manager.unseen.path(&path).await;
+    answer
+}
+
+/// A name that something is about to leave.
+fn name(call: &Call, path: &str) -> Result<Name> {
+    let path = PathName::parse(path)?;
+    let view = call.manager.view()?;
+    let entry = path.split_last().and_then(|(parent, name)| {
+        let folder = query::resolve(State::new(&view), &parent).ok()?;
+        Some((folder.id, name.to_owned()))
+    });
+    Ok(Name { path, entry })
 }
 
 /// The user is the one who is signed in, whatever the message says.
