@@ -1,7 +1,8 @@
 //! Names whose removal or move was decided and is not seen everywhere yet (R23).
 //!
-//! Until every acting member has applied it, one that serves reads may still give the old content under such a name.
-//! Nobody may hear meanwhile that something new stands there: they would read the old after the new was acknowledged.
+//! Until every acting member has applied it, one that serves reads may still give the old content under such a name, to
+//! who looked it up before. So nobody may hear meanwhile that it is gone, or that something new stands there: they would
+//! read the old after they had heard of the new.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,15 +9,24 @@ use nm_core::state::State;
 use std::time::Duration;
 use types::capability::{Capability, SignedCapability, right};
 use types::message::manager::{Choice, LocateRequest, Located};
+use types::path::PathName;
 use types::record::Pair;
 use types::{Code, Error, Result};
 
 pub(crate) async fn run(call: Call, request: LocateRequest) -> Result<Located> {
+    let path = PathName::parse(&request.path)?;
+    let located = locate(&call, &request);
+    // Who hears that something is gone, or that another thing is in its place, must not find the old one afterwards.
+    call.manager.unseen.path(&path).await;
+    located
+}
+
+fn locate(call: &Call, request: &LocateRequest) -> Result<Located> {
     let user = call.user()?;
     let manager = &call.manager;
     let view = manager.view()?;
     let state = State::new(&view);
-    let found = query::locate(&view, &user, &request)?;
+    let found = query::locate(&view, &user, request)?;
     let now_ms = manager.proposer.time();
     let mut located = Located {
         folder: found.folder,

@@ -213,7 +213,7 @@ impl Machine {
         self.network.turn_on(self.ip, Box::new(move || disk.frozen()));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.unwrap_or_else(|error| panic!("no runtime: {error}"));
-        let main = runtime.block_on(async { tokio::spawn(main) });
+        let main = runtime.spawn(main);
         self.process = Some(Process { runtime, main });
         self.condition = Condition::Runs;
         self.owed = 0;

@@ -387,8 +387,7 @@ impl State {
         let (now, mut wakers) = (self.now, Vec::new());
         let ids: Vec<u64> = self.pipes.keys().copied().collect();
         for id in ids {
-            loop {
-                let Some(pipe) = self.pipes.get_mut(&id) else { break };
+            while let Some(pipe) = self.pipes.get(&id) {
                 let (from, to) = (pipe.from, pipe.to);
                 let is_due = pipe.flight.front().is_some_and(|(due, _)| *due <= now);
                 if !is_due || self.is_cut(from, to) || self.is_off(to) || self.is_off(from) {
@@ -408,6 +407,7 @@ impl State {
                     }
                     Item::Data(data) => {
                         let crc = checksum(CrcAlgorithm::Crc64Nvme, &data);
+                        tracing::trace!(pipe = id, %from, %to, bytes = data.len(), crc, "delivered");
                         pipe.arrived.extend(&data);
                         self.note(&[now, id, data.len() as u64, crc]);
                     }

@@ -1,0 +1,41 @@
+//! Some seeds in each run of the tests; many more by hand (docs/testing.md).
+
+use std::process::{Command, Output};
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(args).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn under_faults_from_seeds_nothing_acknowledged_is_lost_and_the_copies_come_together() {
+    let output = sim(&["--seeds", "10", "--steps", "4000", "--calm", "1500"]);
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    // Something has happened: a simulation in which nobody asks and nothing fails proves nothing.
+    let sum = told.lines().last().unwrap();
+    let numbers: Vec<u64> = sum.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    let [seeds, _, faults, asked, done, ..] = numbers[..] else { panic!("{sum}") };
+    assert_eq!(seeds, 10, "{sum}");
+    assert!(faults > 10 && asked > 1000 && done * 2 > asked, "{sum}");
+}
+
+#[test]
+fn two_runs_of_a_seed_are_the_same() {
+    let output = sim(&["--seeds", "2", "--seed", "7", "--steps", "2500", "--calm", "800", "--twice"]);
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn a_seed_that_is_simulated_again_shows_what_happened() {
+    let output = sim(&["--seed", "3", "--steps", "1500", "--calm", "300", "--timeline", "--log", "info"]);
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("fault: ") && told.contains("nm::grants") && told.contains("everything is mended"),
+        "{told}"
+    );
+}
