@@ -200,19 +200,19 @@ impl Feeder {
         let again = match source {
             Source::Bytes(bytes) => {
                 let (again, mut offset) = (bytes.clone(), 0);
-                blocking(sender, move || {
+                threads::beside(feed(sender, move || {
                     let end = bytes.len().min(offset + PIECE);
                     Ok(bytes.slice(std::mem::replace(&mut offset, end)..end))
-                });
+                }));
                 Some(Again::Bytes(again))
             }
             Source::File(file, len) => {
                 let (again, mut offset) = (file.clone(), 0);
-                blocking(sender, move || {
+                threads::beside(feed(sender, move || {
                     let body = read_body(&file, offset, len)?;
                     offset += body.len() as u64;
                     Ok(body)
-                });
+                }));
                 Some(Again::File(again, len))
             }
             Source::Stream(prefix, stream) => {
@@ -277,32 +277,35 @@ impl Cutter {
     }
 }
 
-fn blocking(sender: mpsc::Sender<Result<Fed>>, mut next: impl FnMut() -> Result<Bytes> + Send + 'static) {
-    tokio::task::spawn_blocking(move || {
-        let mut cutter = Cutter::default();
-        loop {
-            let (fed, more) = match next() {
-                Ok(body) => {
-                    let more = !body.is_empty();
-                    if !cutter.cut(body) {
-                        continue;
-                    }
-                    (cutter.block().map(Ok), more)
+/// Feeds from `next`, which may block.
+async fn feed(sender: mpsc::Sender<Result<Fed>>, mut next: impl FnMut() -> Result<Bytes>) {
+    let mut cutter = Cutter::default();
+    loop {
+        let (fed, more) = match next() {
+            Ok(body) => {
+                let more = !body.is_empty();
+                if !cutter.cut(body) {
+                    continue;
                 }
-                Err(error) => (Some(Err(error)), false),
-            };
-            let failed = matches!(fed, Some(Err(_)));
+                (cutter.block().map(Ok), more)
+            }
+            Err(error) => (Some(Err(error)), false),
+        };
+        let failed = matches!(fed, Some(Err(_)));
+        if let Some(fed) = fed
+            && sender.send(fed).await.is_err()
+        {
             // Nobody listens any more: given up.
-            let heard = fed.is_none_or(|fed| sender.blocking_send(fed).is_ok());
-            if !heard || failed {
-                return;
-            }
-            if !more {
-                let _ = sender.blocking_send(Ok(cutter.end()));
-                return;
-            }
+            return;
         }
-    });
+        if failed {
+            return;
+        }
+        if !more {
+            let _ = sender.send(Ok(cutter.end())).await;
+            return;
+        }
+    }
 }
 
 async fn feed_stream(sender: mpsc::Sender<Result<Fed>>, prefix: Bytes, stream: Stream) {

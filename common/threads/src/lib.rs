@@ -22,6 +22,7 @@ pub use pool::{Pool, Task};
 pub use queue::{Joined, NotSent, Queue, Waiting};
 pub use simulated::{Due, Runner, Steps, Wake, is_simulated, simulate};
 
+use std::future::Future;
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -59,6 +60,17 @@ pub fn spawn<W: Worker>(name: &str, bound: usize, worker: W) -> io::Result<(Queu
         Some(runner) => Ok(simulated::start(&*runner, name, worker)),
         None => queue::start(name, bound, worker),
     }
+}
+
+/// Runs `future` where it may block between its waits; it begins at once.
+pub fn beside<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    if is_simulated() {
+        return tokio::task::spawn(future);
+    }
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(future))
 }
 
 /// Does `work` where it may block; it begins at once. What is returned gives what it gives.

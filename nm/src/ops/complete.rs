@@ -4,7 +4,6 @@ use crate::service::Call;
 use types::Result;
 use types::command::{Answers, Op};
 use types::message::member::CompleteRequest;
-use types::record::Record;
 
 pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers> {
     for write in &request.writes {
@@ -13,14 +12,8 @@ pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers>
     let ops = request.writes.into_iter().map(Op::WriteComplete).collect();
     let answers = call.manager.proposer.propose_all(ops).await?;
     for record in answers.iter().filter_map(|answer| answer.record.as_ref()) {
-        if is_new(record) {
-            call.manager.unseen.entry(record.parent, &record.name).await;
-        }
+        // It may stand where something was that is not gone for everyone yet.
+        call.manager.unseen.entry(record.parent, &record.name).await;
     }
     Ok(Answers { answers })
-}
-
-/// Whether it may have been made by what was answered just now.
-fn is_new(record: &Record) -> bool {
-    record.last_number <= 1
 }
