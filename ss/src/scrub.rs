@@ -289,7 +289,7 @@ impl Scrubber {
             if !self.is_kept(record.id, wanted.session)? {
                 return Ok(());
             }
-            if self.node.partner.way(true).is_none() {
+            if self.node.partner.way(false).is_none() {
                 self.away.get_or_insert_with(|| error.clone());
             }
         }
