@@ -5,6 +5,7 @@ use pairfs_tests::wire::{Wire, forge};
 use pairfs_tests::workload::{filled, under_load};
 use pairfs_tests::{Cluster, damage, until};
 use serde_json::Value;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use types::Code;
 use types::capability::right;

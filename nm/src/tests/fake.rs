@@ -39,8 +39,6 @@ struct Inner {
     trouble: Mutex<String>,
     /// It applies no rows now.
     stuck: AtomicBool,
-    /// How often each row was sent.
-    sent: Mutex<BTreeMap<u64, u32>>,
 }
 
 pub(super) struct Fake {
@@ -113,9 +111,6 @@ impl Inner {
 
     fn apply(&self, request: ApplyRequest) -> ApplyReply {
         assert_eq!(request.incarnation, self.incarnation);
-        for row in &request.rows {
-            *self.sent.lock().unwrap().entry(row.seq).or_default() += 1;
-        }
         if self.stuck.load(Ordering::SeqCst) {
             let waits =
                 |row: types::record::Row| RowFailure { seq: row.seq, under_way: true, ..Default::default() };
@@ -183,7 +178,6 @@ impl Fake {
             incarnation: server.incarnation,
             trouble: Mutex::default(),
             stuck: AtomicBool::new(false),
-            sent: Mutex::default(),
         });
         *door.0.lock().unwrap() = Some(inner.clone());
         call::<ReportRecovered>(&data, recovered).await?;
@@ -214,11 +208,6 @@ impl Fake {
 
     pub(super) fn disk(&self) -> Disk {
         self.inner.disk.lock().unwrap().clone()
-    }
-
-    /// How often a row was sent to it.
-    pub(super) fn sent(&self, seq: u64) -> u32 {
-        self.inner.sent.lock().unwrap().get(&seq).copied().unwrap_or(0)
     }
 
     /// Its store is out of service from now on; its process lives.

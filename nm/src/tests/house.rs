@@ -7,25 +7,21 @@ use bytes::Bytes;
 use net::options::LogOptions;
 use net::{Connection, Credential, Method};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use types::command::{Asker, Make};
+use types::Result;
+use types::command::Asker;
 use types::ids::{ClientId, RequestKey};
-use types::message::manager::{Attach, Attached, MakeEntry, PairStatus, Status, StatusReply, StatusRequest};
+use types::message::manager::{Attach, Attached, PairStatus, Status, StatusReply, StatusRequest};
 use types::message::{Empty, purpose};
-use types::record::Kind;
-use types::{Code, Result};
 
 pub(super) struct House {
     pub(super) folder: TempDir,
     pub(super) addr: String,
     pub(super) client: Connection,
-    credential: Credential,
     attached: Attached,
     number: u64,
     stop: oneshot::Sender<()>,
@@ -72,9 +68,9 @@ impl House {
         let words: Vec<&str> = key.split_whitespace().collect();
         let bytes = (0..32).map(|i| u8::from_str_radix(&words[2][2 * i..2 * i + 2], 16).unwrap()).collect();
         let credential = Credential::User { name: words[0].into(), key_id: words[1].into(), key: bytes };
-        let client = Connection::open(&addr, credential.clone(), None, purpose::DATA).await.unwrap();
+        let client = Connection::open(&addr, credential, None, purpose::DATA).await.unwrap();
         let (attached, number) = (Attached::default(), 0);
-        let mut house = House { folder, addr, client, credential, attached, number, stop, task };
+        let mut house = House { folder, addr, client, attached, number, stop, task };
         house.attached = house.ask::<Attach>(Empty {}).await.unwrap();
         house
     }
@@ -129,59 +125,5 @@ impl House {
 
     pub(super) async fn until_state(&self, state: &str) -> PairStatus {
         self.until(state, |pair| pair.state == state && pair.lag_rows == 0).await
-    }
-}
-
-/// Entries that the log of a machine which is not overloaded takes in a second, at the least.
-const ENTRIES: u32 = 200;
-
-/// Measures time in what the machine gets done: a client of its own puts one entry after the other into the log, each
-/// waited for. A machine that is merely slow, at computing or at making things durable, is slow for that client too.
-pub(super) struct Stopwatch {
-    begin: std::time::Instant,
-    entries: Arc<AtomicU32>,
-    client: JoinHandle<()>,
-}
-
-impl Stopwatch {
-    /// Starts to measure.
-    pub(super) async fn start(house: &House) -> Stopwatch {
-        let connection = Connection::open(&house.addr, house.credential.clone(), None, purpose::DATA).await;
-        let connection = connection.unwrap();
-        let deadline = || Instant::now() + Duration::from_secs(60);
-        let attach = connection.call::<Attach>(Empty {}, Bytes::new(), deadline());
-        let (attached, _) = attach.await.unwrap();
-        let client = ClientId { issued: attached.client_issued, random: attached.client_random };
-        let entries = Arc::new(AtomicU32::new(0));
-        let count = entries.clone();
-        let client = tokio::spawn(async move {
-            for number in 1.. {
-                let key = RequestKey { client, number, lowest: number };
-                let asker = Some(Asker::new("admin", key, [1; 32]));
-                // There after the first time: an entry of the log that changes nothing, and is no row of any feed.
-                let kind = Kind::Folder.into();
-                let make = Make { asker, path: "/stopwatch".into(), kind, ..Make::default() };
-                match connection.call::<MakeEntry>(make, Bytes::new(), deadline()).await {
-                    Ok(_) => {}
-                    Err(error) => assert_eq!(error.code, Code::Exists, "{error}"),
-                }
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        Stopwatch { begin: std::time::Instant::now(), entries, client }
-    }
-
-    /// What is measured is over: it took less than `most`, or the machine got fewer entries into its log than it should
-    /// in that time. On a machine that is not overloaded that is the first of the two.
-    #[track_caller]
-    pub(super) fn assert_within(self, most: Duration) {
-        let (took, entries) = (self.begin.elapsed(), self.entries.load(Ordering::SeqCst));
-        let is_well = !self.client.is_finished();
-        self.client.abort();
-        assert!(is_well, "the stopwatch has stopped by itself");
-        assert!(
-            took < most || entries < most.as_millis() as u32 * ENTRIES / 1000,
-            "{took:?}, {entries} entries"
-        );
     }
 }

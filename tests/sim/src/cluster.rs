@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use types::Result;
+use types::{Error, Result};
 
 /// The name manager's place among the hosts.
 pub const NM: usize = 0;
@@ -55,6 +55,16 @@ fn ip(number: usize) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, last + 1).into()
 }
 
+/// Where the servers' few small files are that are not on their disks. Made on a thread whose randomness is the system's:
+/// what a name costs to find must not be drawn from the seed.
+fn folder() -> std::io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => TempDir::with_prefix_in("pairfs-sim-", memory),
+        false => TempDir::with_prefix("pairfs-sim-"),
+    }
+}
+
 impl Cluster {
     /// A cluster that was never started, with hosts for `clients` clients.
     ///
@@ -73,11 +83,7 @@ impl Cluster {
                 host
             })
             .collect();
-        let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => TempDir::with_prefix_in("pairfs-sim-", memory),
-            false => TempDir::with_prefix("pairfs-sim-"),
-        }?;
+        let folder = std::thread::spawn(folder).join().map_err(|_| Error::internal("no folder"))??;
         net::secret::read_or_create(&folder.path().join("cluster.secret"))?;
         Ok(Cluster { hosts, network, timeline, now: 0, random, folder, ended: Vec::new() })
     }

@@ -1,5 +1,7 @@
 //! Some seeds in each run of the tests; many more by hand (docs/testing.md).
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn sim(args: &[&str]) -> Output {
