@@ -198,10 +198,23 @@ impl Hosts {
 
     /// The same for one that ends by itself.
     pub fn run_ss(&self, host: usize, name: &str, addr: &str, more: &[&str]) -> Ran {
+        self.run_ss_with(host, name, addr, more, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn run_ss_with(
+        &self,
+        host: usize,
+        name: &str,
+        addr: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Ran {
         let words = self.words_of_ss(host, name, addr, more);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = self.command(host, &words);
         command.env("PAIRFS_PARENT", std::process::id().to_string());
+        command.envs(variables.iter().copied());
         command::run(command, b"")
     }
 

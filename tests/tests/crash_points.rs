@@ -66,6 +66,9 @@ points! {
     a_crash_after_the_log_was_purged_loses_nothing: "nm.purged" of "nm", hit 1, by Writes;
 }
 
+/// Points that need more than a cluster under load, and the file whose test comes to them.
+const ELSEWHERE: [(&str, &str); 1] = [("import.asked", "import.rs")];
+
 /// Files that are written and removed, and their length: more than four segments of a journal, in which contents of up
 /// to 64 KiB stand.
 const CHURN: (u64, usize) = (1_150, 64 << 10);
@@ -173,8 +176,13 @@ fn every_crash_point_of_the_sources_has_a_test() {
         }
     }
     named.remove("no.such-point");
-    let tested: BTreeSet<String> = TESTED.iter().map(|point| point.to_string()).collect();
+    let mut tested: BTreeSet<String> = TESTED.iter().map(|point| point.to_string()).collect();
     assert_eq!(tested.len(), TESTED.len(), "a point is tested twice");
+    for (point, file) in ELSEWHERE {
+        let text = std::fs::read_to_string(root.join("tests/tests").join(file)).unwrap();
+        assert!(text.contains(&format!("\"{point}:")), "{file} tests {point}");
+        assert!(tested.insert(point.to_owned()), "{point} is tested twice");
+    }
     assert_eq!(named, tested, "left: points in the sources, right: points with a test");
 }
 

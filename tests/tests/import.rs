@@ -222,6 +222,34 @@ fn r26_an_import_goes_on_after_everything_was_killed_and_the_name_manager_rebuil
 }
 
 #[test]
+fn a_crash_after_an_import_noted_what_it_asks_for_costs_no_file_and_makes_none_twice() {
+    if !cfg!(debug_assertions) {
+        println!("skipped: there are no crash points in a release build");
+        return;
+    }
+    const FILES: u64 = 600;
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let folder = hosts.folder(1).join("some");
+    for number in 0..FILES {
+        write(&folder.join(format!("{number:03}")), &filled(number, 700), 0o644, number);
+    }
+    let addrs = [hosts.addr(1), hosts.addr(1)];
+    let words = ["--import", text(&folder)];
+    for point in ["import.asked:1", "import.asked:2"] {
+        let ran = hosts.run_ss_with(1, "ss1", &addrs[0], &words, &[("PAIRFS_CRASH_AT", point)]);
+        assert_eq!(ran.status, -1, "{point}: {}", ran.stderr);
+        assert!(hosts.events("imported").is_empty(), "it died in the middle");
+    }
+    hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+    hosts.serve_ss(1, "ss1", &addrs[0], &words);
+    let event = imported(&hosts);
+    assert_eq!([number(&event, "files"), number(&event, "skipped")], [Some(FILES), Some(0)], "{event}");
+    hosts.wait("the copies", settled);
+    hosts.pairfs(&["fsck"]).ok();
+}
+
+#[test]
 fn an_import_that_makes_no_sense_is_refused() {
     let mut hosts = Hosts::on_loopback();
     hosts.serve_nm(&[]);
