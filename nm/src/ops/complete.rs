@@ -9,11 +9,14 @@ pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers>
     for write in &request.writes {
         call.require_server(&write.server)?;
     }
+    let names: Vec<(u64, String)> =
+        request.writes.iter().map(|write| (write.folder, write.name.clone())).collect();
     let ops = request.writes.into_iter().map(Op::WriteComplete).collect();
     let answers = call.manager.proposer.propose_all(ops).await?;
-    for record in answers.iter().filter_map(|answer| answer.record.as_ref()) {
-        // It may stand where something was that is not gone for everyone yet.
-        call.manager.unseen.entry(record.parent, &record.name).await;
+    for (folder, name) in names {
+        // What was decided may stand where something was that is not gone for everyone yet, and a refusal may tell that it
+        // is gone.
+        call.manager.unseen.entry(folder, &name).await;
     }
     Ok(Answers { answers })
 }

@@ -52,20 +52,30 @@ pub(crate) async fn durability(call: Call, mut request: SetDurability) -> Result
 
 pub(crate) async fn remove(call: Call, mut request: Remove) -> Result<Answer> {
     own(&call, &mut request.asker)?;
-    let _under_way = call.manager.unseen.begin(name(&call, &request.path)?);
-    seen(&call, Op::Remove(request)).await
+    let name = name(&call, &request.path)?;
+    let path = name.path.clone();
+    let under_way = call.manager.unseen.begin(name);
+    let answer = seen(&call, Op::Remove(request)).await;
+    drop(under_way);
+    if answer.is_err() {
+        // A refusal tells that it is gone already, by another one's word.
+        call.manager.unseen.path(&path).await;
+    }
+    answer
 }
 
 pub(crate) async fn rename(call: Call, mut request: Move) -> Result<Answer> {
     own(&call, &mut request.asker)?;
     let (from, to) = (name(&call, &request.from)?, name(&call, &request.to)?);
-    let path = to.path.clone();
+    let paths = [from.path.clone(), to.path.clone()];
     // What stood at the new place leaves it, too.
     let under_way = (call.manager.unseen.begin(from), call.manager.unseen.begin(to));
     let answer = seen(&call, Op::Move(request)).await;
     drop(under_way);
-    // Removed there before by somebody who has not heard of it yet.
-    call.manager.unseen.path(&path).await;
+    // What it found or did not find there may be another one's doing, who has not heard of it yet.
+    for path in &paths {
+        call.manager.unseen.path(path).await;
+    }
     answer
 }
 

@@ -160,7 +160,9 @@ impl Commit {
             Ok(ready) => ready,
             Err(error) => {
                 self.upload.not_prepared();
-                return Err(error);
+                // Nothing came of this try; of an earlier one something still may.
+                let is_in_doubt = self.node.sessions.is_waiting_for_word(self.upload.id);
+                return Err(if is_in_doubt { error.outcome_unknown() } else { error });
             }
         };
         crash_point("commit.prepared");
