@@ -20,6 +20,11 @@ use types::{Error, Result};
 /// Set for children that must end with their parent; its value is the parent's process id.
 const PARENT_VARIABLE: &str = "PAIRFS_PARENT";
 
+/// How long a process may take from the loading of its program until its command line can be read.
+const EXEC_MAX: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const EXEC_POLL: Duration = Duration::from_millis(1);
+
 /// Whether a member ends when the program that started it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tie {
@@ -197,11 +202,25 @@ impl Running {
     }
 
     fn serves(&self, data: &Path) -> bool {
-        // A process that has ended but was not reaped has an empty command line.
-        let Ok(line) = std::fs::read(format!("/proc/{}/cmdline", self.pid())) else { return false };
+        let line = self.command_line();
         let mut words = line.split(|byte| *byte == 0).skip(1);
         let server = matches!(words.next(), Some(b"nm" | b"ss"));
         server && words.any(|word| word == b"--data") && words.next() == Some(data.as_os_str().as_bytes())
+    }
+
+    /// Its words, each with a zero byte behind it; none when it has ended.
+    fn command_line(&self) -> Vec<u8> {
+        let end = Instant::now() + EXEC_MAX;
+        loop {
+            let line = std::fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap_or_default();
+            // Between the moment in which its program was loaded and that in which its words stand in its memory,
+            // the system shows none. What has ended, and what is a part of the kernel, has no program either.
+            let begins = line.is_empty() && std::fs::read_link(format!("/proc/{}/exe", self.pid())).is_ok();
+            if !begins || Instant::now() >= end {
+                return line;
+            }
+            std::thread::sleep(EXEC_POLL);
+        }
     }
 
     /// Sends a signal; a process that is gone already is no error.
@@ -298,6 +317,23 @@ mod tests {
         assert!(running.wait_gone(Duration::from_secs(10)));
         child.wait().unwrap();
         running.signal(Signal::TERM).unwrap();
+    }
+
+    #[test]
+    fn a_server_is_found_from_the_moment_it_was_started() {
+        let (dir, cluster) = cluster();
+        std::fs::write(dir.path().join("ss"), "read line\n").unwrap();
+        for round in 0..300 {
+            let mut command = Command::new("sh");
+            command.args(["ss", "--data"]).arg(cluster.path("ss1"));
+            command.current_dir(dir.path()).stdin(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            write_pid(&cluster, "ss1", child.id()).unwrap();
+            let found = Running::find(&cluster, "ss1").map(|running| running.pid());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(found, i32::try_from(child.id()).ok(), "round {round}");
+        }
     }
 
     #[test]
