@@ -217,10 +217,10 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// An instant for programs: RFC 3339 in UTC; null for none.
+/// An instant for programs: RFC 3339 in UTC, always to the millisecond, so that they sort as texts; null for none.
 pub fn utc(millis: u64) -> Value {
     match instant(millis) {
-        Some(time) => Value::String(time.to_string()),
+        Some(time) => Value::String(format!("{time:.3}")),
         None => Value::Null,
     }
 }
@@ -271,6 +271,8 @@ mod tests {
     #[test]
     fn times_for_programs_are_utc() {
         assert_eq!(utc(1_700_000_000_123), json!("2023-11-14T22:13:20.123Z"));
+        assert_eq!(utc(1_700_000_000_120), json!("2023-11-14T22:13:20.120Z"));
+        assert_eq!(utc(1_700_000_000_000), json!("2023-11-14T22:13:20.000Z"));
         assert_eq!(utc(0), Value::Null);
     }
 
