@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::LogError;
+use crate::bytes::u32_at;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::format::{checksum, u32_at};
+use crate::format::checksum;
 use crate::freemap::FreeMap;
 use crate::openfiles::OpenFiles;
 use crate::shared::lock;

@@ -4,6 +4,7 @@
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::Position;
+use crate::bytes::{u32_at, u64_at};
 
 /// The first bytes of every segment file, in every version.
 pub(crate) const MAGIC: [u8; 8] = *b"PairLog\n";
@@ -223,18 +224,6 @@ pub(crate) fn decode_live(payload: &[u8]) -> Option<Vec<LiveRange>> {
     let whole = ranges.iter().all(|r| r.first <= r.last);
     let ordered = ranges.windows(2).all(|w| w[0].last < w[1].first);
     (whole && ordered).then_some(ranges)
-}
-
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
 }
 
 #[cfg(test)]

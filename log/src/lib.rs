@@ -102,6 +102,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bytes;
 mod committer;
 mod config;
 pub mod crash;

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::bytes::u64_at;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::format::{
     ALIGN, HEADER_BYTES, Header, KIND_LIVE, KIND_MARK, LiveRange, MAX_OWNER_KIND, Parsed, RECORD_HEADER,
-    RecordHeader, USE_AT, VERSION, check_record, decode_live, record_bytes, u64_at,
+    RecordHeader, USE_AT, VERSION, check_record, decode_live, record_bytes,
 };
 use crate::shared::{Segment, segment_name};
 use crate::spares::SPARE_PREFIX;

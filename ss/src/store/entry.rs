@@ -1,6 +1,7 @@
 //! What the index holds of a content and of a chunk, as bytes.
 
 use bytes::Bytes;
+use log::bytes::{u32_at, u64_at};
 use log::{Extent, Position};
 use types::Result;
 use types::record::Manifest;
@@ -188,18 +189,6 @@ impl ChunkEntry {
 /// The extent a place names; `None` for a chunk that is the tail of its record.
 pub(crate) fn extent_of(place: &ChunkPlace) -> Option<Extent> {
     (place.file != 0).then_some(Extent { file: place.file, offset: place.offset, len: place.len })
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 
+use log::bytes::u64_at;
 use log::{Disk, Extent, Position};
 use prost::Message;
 use redb::{
@@ -18,7 +19,7 @@ use types::ids::SessionId;
 use types::record::{Pair, Record, User};
 use types::{Code, Error, Result};
 
-use super::entry::{ChunkEntry, ContentEntry, Location, u64_at};
+use super::entry::{ChunkEntry, ContentEntry, Location};
 use super::trouble::index_error;
 
 /// Where it is.

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use log::bytes::u64_at;
 use prost::Message;
 use redb::ReadableTable;
 use types::ids::SessionId;
@@ -11,7 +12,7 @@ use types::{Code, Error, Result};
 
 use super::apply::{Effects, Outcome, get_number, set_forgotten};
 use super::change::{ForgottenRecord, GivenUpRecord, RowRecord};
-use super::entry::{State, u64_at};
+use super::entry::State;
 use super::index::{Tables, meta, with_number};
 use super::tables::{get_content, record_cost, set_state};
 use super::trouble::index_error;
