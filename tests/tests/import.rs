@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 
 fn imported(hosts: &Hosts) -> Value {
     within(LATER, "the import to end", || hosts.events("imported").pop().ok_or("no event")).0
@@ -97,21 +98,29 @@ fn stamp(time: &Value) -> i64 {
     String::from_utf8_lossy(&date.stdout).trim().parse().unwrap()
 }
 
+/// A folder of so many files on host 1.
+fn many(hosts: &Hosts, files: u64) -> PathBuf {
+    let folder = hosts.folder(1).join("many");
+    for number in 0..files {
+        let path = folder.join(format!("{:02}/{number:04}", number / 100));
+        write(&path, &filled(number, if number % 100 == 0 { 200_000 } else { 500 }), 0o644, number);
+    }
+    folder
+}
+
+/// Files of the first pair.
+fn files(hosts: &Hosts) -> u64 {
+    let status = hosts.pairfs(&["--json", "status"]).ok().json();
+    status["pairs"][0]["files"].as_u64().unwrap_or(0)
+}
+
 #[test]
 fn an_import_that_is_killed_goes_on_without_doubles_and_brings_nothing_removed_back() {
     const FILES: u64 = 3000;
     let mut hosts = Hosts::on_loopback();
     hosts.serve_nm(&[]);
-    let folder = hosts.folder(1).join("many");
-    for number in 0..FILES {
-        let path = folder.join(format!("{:02}/{number:04}", number / 100));
-        write(&path, &filled(number, if number % 100 == 0 { 200_000 } else { 500 }), 0o644, number);
-    }
+    let folder = many(&hosts, FILES);
     let addrs = [hosts.addr(1), hosts.addr(1)];
-    let files = |hosts: &Hosts| {
-        let status = hosts.pairfs(&["--json", "status"]).ok().json();
-        status["pairs"][0]["files"].as_u64().unwrap_or(0)
-    };
     hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
     until(SOON, "some files", || files(&hosts) >= 64);
     hosts.kill9("ss1");
@@ -141,16 +150,8 @@ fn import_through_a_rebuild(all: bool) {
     const FILES: u64 = 2000;
     let mut hosts = Hosts::on_loopback();
     hosts.serve_nm(&[]);
-    let folder = hosts.folder(1).join("many");
-    for number in 0..FILES {
-        let path = folder.join(format!("{:02}/{number:04}", number / 100));
-        write(&path, &filled(number, if number % 100 == 0 { 200_000 } else { 500 }), 0o644, number);
-    }
+    let folder = many(&hosts, FILES);
     let addrs = [hosts.addr(1), hosts.addr(1)];
-    let files = |hosts: &Hosts| {
-        let status = hosts.pairfs(&["--json", "status"]).ok().json();
-        status["pairs"][0]["files"].as_u64().unwrap_or(0)
-    };
     hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
     hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
     until(SOON, "some files", || files(&hosts) >= 64);
