@@ -7,11 +7,14 @@ use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use types::content::crc64;
 use types::{Code, Error, Result};
 
 /// Version of the file's format (R35).
 const FORMAT: u32 = 1;
 const FILE: &str = "identity";
+/// Begins the line with the checksum.
+const SUM: &str = "crc64 = \"";
 
 /// What the identity file says. Persisted because it has to survive a restart: without the token the name
 /// manager takes the disk for an unknown one.
@@ -49,8 +52,8 @@ impl Identity {
     /// belongs to a server of another name; `UNKNOWN_FORMAT`, `DAMAGED`, `IO`.
     pub fn open(folder: &Path, name: &str) -> Result<Identity> {
         let lock = net::folder::take(folder, net::folder::STORAGE_SERVER)?;
-        let contents = match std::fs::read_to_string(folder.join(FILE)) {
-            Ok(text) => parse(folder, &text)?,
+        let contents = match std::fs::read(folder.join(FILE)) {
+            Ok(bytes) => parse(folder, &bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Contents {
                 format: FORMAT,
                 name: name.to_owned(),
@@ -150,7 +153,7 @@ impl Identity {
     /// Replaces the file as a whole: after a crash it says the old or the new.
     fn store(&self) -> Result<()> {
         let text = toml::to_string(&self.contents).map_err(Error::internal)?;
-        replace(&self.folder, FILE, &text)
+        replace(&self.folder, FILE, &format!("{text}{}", sum_line(&text)))
     }
 }
 
@@ -172,19 +175,26 @@ pub(crate) fn replace(folder: &Path, file: &str, text: &str) -> Result<()> {
     replaced().map_err(|error| failed(folder, &error))
 }
 
-fn parse(folder: &Path, text: &str) -> Result<Contents> {
+/// The last line: the checksum of all before it. A flipped bit would else be another token or another generation, which
+/// keeps the server out of its cluster with a misleading reason.
+fn sum_line(text: &str) -> String {
+    format!("{SUM}{:016x}\"\n", crc64(text.as_bytes()))
+}
+
+fn parse(folder: &Path, bytes: &[u8]) -> Result<Contents> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let damaged = |error: toml::de::Error| {
+    let damaged = |what: &str| {
         Error::new(
             Code::Damaged,
-            format_args!("{} does not parse ({})", folder.join(FILE).display(), error.message()),
+            format_args!("{} is damaged ({what})", folder.join(FILE).display()),
             "restore the file, or start with an empty --data and --replace-disk",
         )
     };
-    let Format { format } = toml::from_str(text).map_err(damaged)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is no text"))?;
+    let Format { format } = toml::from_str(text).map_err(|error| damaged(error.message()))?;
     if format != FORMAT {
         return Err(Error::new(
             Code::UnknownFormat,
@@ -192,7 +202,13 @@ fn parse(folder: &Path, text: &str) -> Result<Contents> {
             "start it with the version that made it",
         ));
     }
-    toml::from_str(text).map_err(damaged)
+    // The first files had no checksum.
+    if let Some(at) = text.rfind(SUM)
+        && text[at..] != sum_line(&text[..at])
+    {
+        return Err(damaged("its checksum is another one"));
+    }
+    toml::from_str(text).map_err(|error| damaged(error.message()))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -286,5 +302,32 @@ mod tests {
         assert_eq!(Identity::open(&data, "ss1").unwrap_err().code, Code::UnknownFormat);
         std::fs::write(data.join(FILE), "what").unwrap();
         assert_eq!(Identity::open(&data, "ss1").unwrap_err().code, Code::Damaged);
+    }
+
+    #[test]
+    fn each_flipped_bit_of_an_identity_is_noticed_or_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("ss1");
+        let mut identity = Identity::open(&data, "ss1").unwrap();
+        identity.tokens().unwrap();
+        identity.registered(&[7; 16], 5, 1).unwrap();
+        let honest = identity.contents.clone();
+        drop(identity);
+        let bytes = std::fs::read(data.join(FILE)).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            match parse(&data, &bad) {
+                Ok(contents) => assert_eq!(contents, honest, "bit {bit}"),
+                Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_without_a_checksum_is_one_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "format = 1\nname = \"ss1\"\ntoken = \"07\"\nnext_token = \"\"\ncluster_id = \"\"\n";
+        assert_eq!(parse(dir.path(), text.as_bytes()).unwrap().token, "07");
     }
 }

@@ -159,7 +159,7 @@ impl ClusterFile {
 
     fn load(dir: &Path) -> Result<ClusterFile> {
         let path = dir.join("cluster.toml");
-        let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => no_cluster(dir),
             _ => about(&path, &error),
         })?;
@@ -170,6 +170,7 @@ impl ClusterFile {
                 "repair it, or move the folder away and start anew",
             )
         };
+        let text = String::from_utf8(bytes).map_err(|_| bad(&"it is no text"))?;
         #[derive(Deserialize)]
         struct Format {
             format: u32,
