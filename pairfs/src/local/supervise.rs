@@ -3,6 +3,7 @@
 
 use super::cluster::{Cluster, about};
 use super::process::{self, How, Running, Tie};
+use net::{Connection, Credential};
 use rustix::process::{Pid, Signal};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -15,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc as events;
+use types::message::purpose;
 use types::{Code, Error, Result};
 
 /// How long members may take to stop; handing over is a part of it.
@@ -25,6 +28,8 @@ pub const LISTEN_MAX: Duration = Duration::from_secs(20);
 /// How long leftovers of an `up` that was just killed may take to vanish.
 const LEFTOVER_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
+/// How long one that has its port is given to say something, each time.
+const ANSWER_MAX: Duration = Duration::from_millis(200);
 const REQUEST_MAX: u64 = 1024;
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
@@ -242,6 +247,7 @@ pub fn start_loose(cluster: &Cluster, name: &str, how: How) -> Result<u32> {
 /// With the end of its log when it ended instead, and the code that it says there; `TIMEOUT` after [`LISTEN_MAX`].
 pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
     let addr = cluster.member(name)?.addr;
+    let secret = net::secret::read(&cluster.path("cluster.secret"))?;
     let end = Instant::now() + LISTEN_MAX;
     loop {
         if Running::find(cluster, name).is_none() {
@@ -252,7 +258,7 @@ pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
                 format_args!("see {}", cluster.log_file(name).display()),
             ));
         }
-        if answers(addr) {
+        if answers(addr, &secret) {
             return Ok(());
         }
         if Instant::now() >= end {
@@ -266,16 +272,20 @@ pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
     }
 }
 
-/// Whether a server at `addr` answers. One that has its port but still opens its data says nothing yet, and may come to
-/// nothing: what is no frame is answered with a failure only by one that serves.
-fn answers(addr: std::net::SocketAddr) -> bool {
-    let ask = || -> std::io::Result<usize> {
-        let mut stream = std::net::TcpStream::connect_timeout(&addr, POLL)?;
-        stream.set_read_timeout(Some(5 * POLL))?;
-        stream.write_all(&[0; 64])?;
-        stream.read(&mut [0; 1])
+/// Whether a server at `addr` answers: it lets one in who has the cluster's secret, or says why not. One that has its port
+/// but still opens its data says nothing yet, and may come to nothing.
+fn answers(addr: std::net::SocketAddr, secret: &[u8]) -> bool {
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return false };
+    let credential = Credential::Node { name: "up".to_owned(), secret: secret.to_vec() };
+    let addr = addr.to_string();
+    let asked = async {
+        let opened = Connection::open(&addr, credential, None, purpose::DATA);
+        tokio::time::timeout(ANSWER_MAX, opened).await
     };
-    ask().is_ok_and(|bytes| bytes > 0)
+    match runtime.block_on(asked) {
+        Ok(opened) => opened.map_or_else(|error| error.code != Code::Unavailable, |_| true),
+        Err(_) => false,
+    }
 }
 
 /// The code that a server's last words name: why it did not start is why the command fails.
