@@ -151,6 +151,7 @@ impl Registration {
             elsewhere: false,
             import: self.import,
             generation: self.identity.generation(),
+            incarnation: self.identity.incarnation(),
         };
         let registered = self.ask::<RegisterServer>(&request).await?;
         if registered.rebuilding {

@@ -6,7 +6,8 @@ use pairfs_tests::wait::until;
 use pairfs_tests::workload::filled;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The name manager dies and its data directory is gone; gives where that is now.
 fn lose_nm(cluster: &Cluster) -> PathBuf {
@@ -332,4 +333,51 @@ fn a_storage_server_whose_index_was_deleted_makes_it_anew_at_its_start() {
     cluster.switch_over();
     assert_eq!(seen(&cluster), before);
     assert_eq!(cluster.read("/docs/large"), filled(1, 5_000_000));
+}
+
+#[test]
+fn an_old_image_of_the_name_manager_is_noticed_by_its_servers_and_a_rebuild_brings_everything_back() {
+    let cluster = Cluster::start(true);
+    cluster.write("/before", b"in the image");
+    cluster.wait_settled();
+    for member in ["nm", "ss1", "ss1_backup"] {
+        cluster.node_stop(member);
+    }
+    let (data, image) = (cluster.dir().join("nm"), cluster.dir().join("nm.image"));
+    copy_folder(&data, &image);
+    for member in ["nm", "ss1", "ss1_backup"] {
+        cluster.node_start(member);
+    }
+    cluster.wait_settled();
+    cluster.write("/before", b"changed since");
+    cluster.write("/since", b"written since");
+    cluster.wait_settled();
+    for member in ["ss1", "ss1_backup", "nm"] {
+        cluster.kill9(member);
+    }
+    // A machine is set back to a snapshot.
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_folder(&image, &data);
+    cluster.node_start("nm");
+    for member in ["ss1", "ss1_backup"] {
+        let told = cluster.start_on_disk(member, &cluster.disk(member), false, &[]).end().exits(7);
+        assert!(told.stderr.contains("older than what"), "{}", told.stderr);
+        assert!(told.stderr.contains("--rebuild"), "{}", told.stderr);
+    }
+    assert!(pair(&cluster.status())["acting"].is_null(), "nobody serves what is not all");
+
+    lose_nm(&cluster);
+    rebuild(&cluster, &[]);
+    for member in ["ss1", "ss1_backup"] {
+        cluster.node_start(member);
+    }
+    wait_rebuilt(&cluster);
+    cluster.assert_copies_equal();
+    assert_eq!(cluster.read("/before"), b"changed since");
+    assert_eq!(cluster.read("/since"), b"written since");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let done = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status().unwrap();
+    assert!(done.success());
 }

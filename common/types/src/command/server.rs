@@ -65,6 +65,9 @@ pub struct Register {
     /// The newest generation this disk has joined; a name manager of an older one was replaced by a rebuild (R26).
     #[prost(uint64, tag = "11")]
     pub generation: u64,
+    /// The last registration of this disk, in that generation; 0 for none.
+    #[prost(uint64, tag = "12")]
+    pub incarnation: u64,
 }
 
 /// Where a registered server stands.

@@ -45,6 +45,14 @@ pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<
             "update the storage server",
         );
     }
+    let cluster = context.state().cluster()?;
+    let last = context.counters().last_incarnation;
+    if cluster.is_some_and(|cluster| cluster.generation == command.generation) && command.incarnation > last {
+        return old_log(format_args!(
+            "the name manager's data is older than what {} was told by it (registration {}, it knows of {last})",
+            command.server, command.incarnation
+        ));
+    }
     let primary = if command.backup_of.is_empty() { &command.server } else { &command.backup_of };
     let known = context.server_if_known(&command.server)?.cloned();
     let mut server = match known {
@@ -78,6 +86,16 @@ pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<
     context.put_server(server);
     context.announce_pair(id)?;
     answer(context, &command.server)
+}
+
+/// The log has lost decisions that servers know of: an old image of its disk, or a tail that went bad. Nobody may follow
+/// it, and above all nothing may be replaced because of what it believes.
+fn old_log<T>(what: std::fmt::Arguments<'_>) -> Result<T, Stop> {
+    refuse(
+        Code::Damaged,
+        what,
+        "stop the name manager and bring its newest data back, or start it with --rebuild",
+    )
 }
 
 fn check_name(name: &str) -> Result<(), Stop> {
@@ -254,6 +272,13 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     }
     let trusted = same_feeds && !old_image;
     let control_end = context.feed_end(0)?;
+    if same_feeds && (command.control_cursor > control_end || command.pair_cursor > pair.feed_end) {
+        // Rows are numbered once: what is decided next would bear numbers that this server has applied already.
+        return old_log(format_args!(
+            "the name manager's data is older than what {} has applied (rows {} and {}, it knows {} and {})",
+            server.name, command.control_cursor, command.pair_cursor, control_end, pair.feed_end
+        ));
+    }
     // What it acknowledged is durable there, also where its own note of it is older. While it is being compared only
     // what it has acknowledged since counts.
     let compare = server.compare;

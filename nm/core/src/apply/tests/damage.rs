@@ -44,8 +44,8 @@ fn a_damaged_backup_gets_everything_anew_and_is_stale_until_it_is_compared_r31()
     let recovered = Recovered {
         server: server.name.clone(),
         incarnation: server.incarnation,
-        control_cursor: u64::MAX,
-        pair_cursor: u64::MAX,
+        control_cursor: world.state().feed_end(0).unwrap(),
+        pair_cursor: world.pair().feed_end,
         journal: u64::MAX,
         generation: 9,
         damaged: false,

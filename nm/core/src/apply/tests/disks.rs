@@ -53,6 +53,45 @@ fn an_old_image_of_a_disk_is_compared_from_the_start_r7() {
 }
 
 #[test]
+fn a_server_that_has_applied_what_the_log_does_not_know_shows_that_the_log_is_an_old_one() {
+    let mut world = World::new();
+    world.commit("a", 1);
+    world.catch_up("ss1_backup");
+    let token = world.state().server("ss1_backup").unwrap().unwrap().token;
+    let server = world.ok(Op::Register(world.register("ss1_backup", &token, b"n"))).server.unwrap();
+    let recovered = |control: u64, pair: u64, generation: u64| {
+        Op::Recovered(Recovered {
+            server: server.name.clone(),
+            incarnation: server.incarnation,
+            control_cursor: control,
+            pair_cursor: pair,
+            journal: server.journal,
+            generation,
+            damaged: false,
+        })
+    };
+    let generation = world.state().cluster().unwrap().unwrap().generation;
+    let (control, pair) = (world.state().feed_end(0).unwrap(), world.pair().feed_end);
+    assert_eq!(world.refused(recovered(control, pair + 1, generation)), Code::Damaged);
+    assert_eq!(world.refused(recovered(control + 1, pair, generation)), Code::Damaged);
+    // Of another life of the feeds nothing can be said.
+    assert!(world.ok(recovered(control, pair + 1, generation + 1)).server.unwrap().compare);
+    world.ok(recovered(control, pair, generation));
+}
+
+#[test]
+fn a_server_with_a_registration_that_the_log_does_not_know_replaces_no_disk() {
+    let mut world = World::new();
+    let generation = world.state().cluster().unwrap().unwrap().generation;
+    let last = world.state().server("ss1_backup").unwrap().unwrap().incarnation;
+    let known =
+        |incarnation| Register { generation, incarnation, ..world.register("ss1_backup", b"later", b"n") };
+    let (later, other) = (known(last + 1), Register { generation: generation + 1, ..known(last + 1) });
+    assert_eq!(world.refused(Op::Register(later)), Code::Damaged);
+    assert!(world.run(Op::Register(other)).is_ok(), "of another life of the log nothing can be said");
+}
+
+#[test]
 fn a_second_server_under_a_living_name_is_refused_r7() {
     let mut world = World::new();
     let token = world.state().server("ss1").unwrap().unwrap().token;
