@@ -16,6 +16,7 @@ use types::ids::VersionNumber;
 use types::limits::PIECE;
 use types::message::manager::Placement;
 use types::message::store::{Read, ReadReply, ReadRequest};
+use types::mutation::{self, Mutation};
 use types::path::{PathName, Quoted};
 use types::record::Version;
 use types::{Code, Error, Result};
@@ -158,7 +159,9 @@ impl Reader {
         while self.flights.len() < READ_WINDOW
             && let Some((offset, len)) = self.ahead.take()
         {
-            let (source, version) = (self.source.clone(), self.version.version());
+            let torn = mutation::is(Mutation::TornRead);
+            let version = if torn { VersionNumber::NONE } else { self.version.version() };
+            let source = self.source.clone();
             let part = Part { version, offset, len };
             self.flights.push_back(Flight(tokio::spawn(async move { source.whole_part(part).await })));
         }

@@ -4,6 +4,7 @@ use crate::bounds::{BACKOFF_MAX, BACKOFF_MIN};
 use std::time::Duration;
 use tokio::time::Instant;
 use types::ids::RequestKey;
+use types::mutation::{self, Mutation};
 use types::{Code, Effect, Error};
 
 /// What has to be done before another attempt.
@@ -70,6 +71,7 @@ pub(crate) struct Retry {
 
 impl Retry {
     pub(crate) fn new(timeout: Duration) -> Retry {
+        let timeout = if mutation::is(Mutation::EndlessWait) { timeout * 1000 } else { timeout };
         Retry { timeout, deadline: Instant::now() + timeout, backoff: Backoff::default(), unknown: false }
     }
 

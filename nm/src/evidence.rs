@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use types::message::member::{LookAt, LookAtRequest};
+use types::mutation::{self, Mutation};
 use types::record::Server;
 
 /// How long one look may take.
@@ -57,9 +58,8 @@ async fn look(manager: Arc<Manager>, name: String, incarnation: u64) {
             return;
         }
         let Some(addr) = registered_address(&server).await else { return };
-        if probe_refused(addr, LOOK).await == ProbeResult::Refused
-            && manager.is_confirmed(&server, addr).await
-        {
+        let refuses = probe_refused(addr, LOOK).await == ProbeResult::Refused;
+        if refuses && manager.is_confirmed(&server, addr).await || mutation::is(Mutation::SilenceIsDeath) {
             return manager.declare_gone(&server);
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use types::limits::Pace;
+use types::mutation::{self, Mutation};
 use types::record::{Pair, Server};
 
 /// The newest heartbeat of a server, and how to answer it later.
@@ -54,6 +55,10 @@ impl Live {
         let acting = pairs.iter().filter_map(|pair| {
             servers.iter().find(|server| server.name == pair.acting).map(|server| (pair, server))
         });
+        let since = match mutation::is(Mutation::NewLeaderDoesNotWait) {
+            true => since.saturating_sub(pace.timeout),
+            false => since,
+        };
         Live {
             leases: Leases::new(pace, since, acting),
             monitor: Monitor::new(pace, since),

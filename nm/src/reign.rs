@@ -15,6 +15,7 @@ use types::command::{
 };
 use types::limits::{HANDOVER_MAX, PAGE_BYTES, PAGE_ROWS};
 use types::message::member::{Bring, BringRequest, LetGo, LetGoRequest, Survey, SurveyRequest};
+use types::mutation::{self, Mutation};
 use types::record::{Row, Subject};
 use types::{Code, Error, Result};
 
@@ -138,6 +139,13 @@ impl Manager {
         let pair = &roles.pair;
         let known = roles.server(server).ok_or_else(|| Error::internal("no acting member"))?;
         let member = self.members.get(known).ok_or_else(|| away(server))?;
+        if mutation::is(Mutation::SkipSurvey) {
+            self.proposer
+                .propose(Op::Owe(Owe { pair: pair.id, epoch: pair.epoch, done: true, ..Owe::default() }))
+                .await?;
+            self.live().leases.unblock(pair.id);
+            return Ok(true);
+        }
         self.survey_debts(roles, &member).await?;
         let page = |after: u64| {
             let view = self.view()?;

@@ -5,6 +5,7 @@ use crate::store::Held;
 use std::collections::HashMap;
 use types::ids::SessionId;
 use types::message::member::{Prepared, ResolveReply, ResolveRequest};
+use types::mutation::{self, Mutation};
 use types::{Code, Result};
 
 /// Sessions asked about in one request.
@@ -43,9 +44,14 @@ pub(crate) async fn follow(
     let asked: HashMap<SessionId, &Held> = page.iter().map(|held| (held.session, held)).collect();
     for resolution in reply.resolutions {
         let id = SessionId::from_slice(&resolution.session)?;
-        if let (false, Some(held)) = (resolution.committed, asked.get(&id))
+        let forget = mutation::is(Mutation::ForgetPrepared);
+        if let (false, Some(held)) = (resolution.committed && !forget, asked.get(&id))
             && still(id)
         {
+            if forget {
+                node.store()?.drop_session(id).await?;
+                continue;
+            }
             match node.store()?.unprepare(id).await {
                 // The mark is for the next start only: then it is asked about once more.
                 Err(error) if error.code == Code::DiskFull => {

@@ -5,6 +5,7 @@
 //! it may do.
 
 use crate::error::{Code, Error, Result};
+use crate::mutation::{self, Mutation};
 use hmac::{Hmac, KeyInit, Mac};
 use prost::Message;
 use sha2::Sha256;
@@ -149,7 +150,7 @@ impl SignedCapability {
         let Some(mac) = self.macs.iter().find(|mac| mac.server == server) else {
             return refuse("the capability is not for this server");
         };
-        if !key.verify(PURPOSE, &self.body, &mac.mac) {
+        if !key.verify(PURPOSE, &self.body, &mac.mac) && !mutation::is(Mutation::UncheckedCapability) {
             return refuse("the capability's signature does not fit");
         }
         let capability = Capability::decode(&self.body[..]).map_err(Error::bad_request)?;

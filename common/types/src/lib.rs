@@ -12,6 +12,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod message;
+pub mod mutation;
 pub mod path;
 pub mod placement;
 pub mod rebuild;

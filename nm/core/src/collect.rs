@@ -1,6 +1,7 @@
 //! How far tombstones may be collected (R24).
 
 use types::limits::COLLECT_WITHOUT;
+use types::mutation::{self, Mutation};
 use types::record::Server;
 
 /// Up to where every member of `feed` that counts has durably applied it, by the log's own word; none when nobody
@@ -13,7 +14,10 @@ pub fn floor(servers: &[Server], feed: u32, now_ms: u64) -> Option<u64> {
     servers
         .iter()
         .filter(|server| feed == 0 || server.pair == feed)
-        .filter(|server| !server.failed || now_ms.saturating_sub(server.failed_ms) < limit)
+        .filter(|server| {
+            let lately = now_ms.saturating_sub(server.failed_ms) < limit;
+            !server.failed || lately && !mutation::is(Mutation::ForgetTombstone)
+        })
         .map(|server| if feed == 0 { server.control_cursor } else { server.pair_cursor })
         .min()
 }

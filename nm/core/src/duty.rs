@@ -20,6 +20,7 @@
 //! | 14 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
 //! | 15 | else | | wait |
 
+use types::mutation::{self, Mutation};
 use types::record::{Damage, Pair, Phase, Server};
 
 /// A member as log and leader see it.
@@ -48,7 +49,8 @@ pub struct Member<'a> {
 impl Member<'_> {
     /// R8: fresh, and not known to be away.
     fn can_take_over(&self) -> bool {
-        self.server.fresh && self.server.recovered && self.usable() && !self.leaving
+        let fresh = self.server.fresh || mutation::is(Mutation::PromoteStale);
+        fresh && self.server.recovered && self.usable() && !self.leaving
     }
 
     fn usable(&self) -> bool {
@@ -200,7 +202,7 @@ fn hand_over(scene: &Scene<'_>, acting: Option<&Member<'_>>) -> Duty {
     if !scene.handover_in_time {
         return abort("it was not done in time");
     }
-    if !scene.lease_ended {
+    if !scene.lease_ended && !mutation::is(Mutation::KeepLeaseInHandover) {
         return match acting.filter(|acting| acting.usable()) {
             Some(acting) => Duty::LetGo { server: acting.server.name.clone() },
             None => Duty::Wait,

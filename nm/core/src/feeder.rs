@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 use types::limits::{PAGE_ROWS, ROW_BACKOFF};
+use types::mutation::{self, Mutation};
 use types::record::{Row, Subject};
 
 /// Rows that are sent and not yet answered.
@@ -156,6 +157,9 @@ impl Feeder {
 
     /// The server could not apply it now: 1, 2, 4, 8 s, then every 8 s.
     pub fn failed(&mut self, seq: u64, now: Duration) {
+        if mutation::is(Mutation::DropFailedRow) {
+            self.remove(seq);
+        }
         self.put_back(seq, |failures| {
             let pause = ROW_BACKOFF[(*failures).min(ROW_BACKOFF.len() - 1)];
             *failures += 1;
@@ -196,8 +200,8 @@ impl Feeder {
     /// Everything up to here is acknowledged or merged away.
     pub fn watermark(&self) -> u64 {
         match self.pending.first_key_value() {
-            Some((seq, _)) => self.scanned.min(seq - 1),
-            None => self.scanned,
+            Some((seq, _)) if !mutation::is(Mutation::AdvanceEarly) => self.scanned.min(seq - 1),
+            _ => self.scanned,
         }
     }
 

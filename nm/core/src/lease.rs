@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use types::limits::Pace;
+use types::mutation::{self, Mutation};
 use types::record::{Pair, Phase, Server};
 
 /// Nothing is served before the feeds are applied up to here (R9).
@@ -128,7 +129,8 @@ impl Leases {
         }
         let until = arrival + self.timeout;
         let entry = self.pairs.entry(pair.id).or_default();
-        if entry.blocked || pair.phase() != Phase::Steady {
+        let changing = entry.blocked || pair.phase() != Phase::Steady;
+        if changing && !mutation::is(Mutation::GrantWhileChanging) {
             return Err(Refusal::Changing);
         }
         if until <= now {

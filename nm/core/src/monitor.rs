@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use types::limits::Pace;
+use types::mutation::{self, Mutation};
 use types::record::Server;
 
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ impl Monitor {
         let mut findings = Vec::new();
         for server in servers.iter().filter(|server| !server.failed) {
             let watched = self.watched(&server.name, server.incarnation, new_since);
-            if late {
+            if late && !mutation::is(Mutation::NewLeaderDoesNotWait) {
                 watched.window = now;
             }
             let silence = now.saturating_sub(watched.window);

@@ -17,6 +17,7 @@ use openraft::storage::ApplyResponder;
 use redb::Database;
 use threads::{Queue, Waiting, Worker};
 use tokio::sync::{Notify, oneshot, watch};
+use types::mutation::{self, Mutation};
 
 use crate::config::{RaftConfig, STATE_QUEUE};
 use crate::error::{Failures, RaftError};
@@ -323,7 +324,8 @@ impl<M: Machine> Applier<M> {
     fn commit(&mut self) -> Result<Image, StoreError> {
         let last = self.applied.last;
         log::crash_point("nm.checkpoint-begin");
-        store::write(&self.db, true, |store| put_log_id(store, APPLIED, last.as_ref()))?;
+        let durable = !mutation::is(Mutation::PurgeUndurable);
+        store::write(&self.db, durable, |store| put_log_id(store, APPLIED, last.as_ref()))?;
         log::crash_point("nm.checkpoint");
         self.dirty = Dirty::default();
         self.shared.durable.store(self.applied.next(), Ordering::Release);

@@ -11,6 +11,7 @@ use openraft::EntryPayload;
 use openraft::storage::IOFlushed;
 use threads::{Queue, Waiting, Worker};
 use tokio::sync::oneshot;
+use types::mutation::{self, Mutation};
 
 use crate::config::{ENTRY_CACHE_BYTES, IDLE_MARK, RaftConfig, WRITE_BATCH_BYTES, WRITE_QUEUE};
 use crate::entries::Entries;
@@ -235,7 +236,9 @@ impl Writer {
             }
         }
         self.append_committed()?;
-        self.log.sync()?;
+        if !mutation::is(Mutation::LogUnsynced) {
+            self.log.sync()?;
+        }
         if batch.iter().any(|op| matches!(op, Op::Append(..)) && op.bytes() > 0) {
             log::crash_point("nm.logged");
         }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::time::Duration;
+use types::mutation::{self, Mutation};
 use types::{Code, Error, Result};
 
 /// Heartbeats whose sending is remembered; a grant for an older one is worth nothing any more.
@@ -190,13 +191,13 @@ impl Lease {
         let Some(held) = self.held else {
             return Err(not_acting(if self.stopping { "the server is stopping" } else { "it has no lease" }));
         };
-        if now >= held.until {
+        if now >= held.until && !mutation::is(Mutation::EndedLeaseServes) {
             return Err(not_acting("its lease has ended and was not renewed"));
         }
         if asked != held.epoch {
             return Err(other_epoch(asked, held.epoch));
         }
-        if !cursors.cover(held.serve_from) {
+        if !cursors.cover(held.serve_from) && !mutation::is(Mutation::IgnoreServeFrom) {
             return Err(not_acting("it still applies what happened before its lease"));
         }
         if !resolved {

@@ -21,6 +21,7 @@ use types::limits::{CLIENT_TIMEOUT, CLIENT_TIMEOUT_MAX, INLINE_MAX};
 use types::message::member::{Prepared, ResolveRequest};
 use types::message::partner::PassedSession;
 use types::message::store::{CommitRequest, Durability, Receipt, Target};
+use types::mutation::{self, Mutation};
 use types::record::Manifest;
 use types::{Code, Error, Result};
 
@@ -354,7 +355,7 @@ impl Commit {
     fn needs_both(&self) -> bool {
         let serving = &self.node.serving;
         match self.durability {
-            Durability::Sync => true,
+            Durability::Sync => !mutation::is(Mutation::SyncWithOne),
             Durability::SyncIfUp => !serving.degraded() || serving.both_first(),
             Durability::Unset | Durability::Async => serving.both_first(),
         }

@@ -10,6 +10,7 @@ use types::message::rebuild::{
     KnowsWritesReply, KnowsWritesRequest, OfferControlReply, OfferControlRequest, OfferRecordsReply,
     OfferRecordsRequest, OfferWritesReply, OfferWritesRequest,
 };
+use types::mutation::{self, Mutation};
 use types::rebuild::PreparedWrite;
 use types::record::{Row, Subject};
 use types::{Error, Result};
@@ -30,6 +31,9 @@ pub async fn records(node: Arc<Node>, request: OfferRecordsRequest) -> Result<Of
         let mut reply = OfferRecordsReply { end: records.len() < PAGE_ROWS, ..OfferRecordsReply::default() };
         let mut bytes = 0;
         for record in records {
+            if record.is_folder() && mutation::is(Mutation::KeepFoldersBack) {
+                continue;
+            }
             bytes += record.encoded_len();
             if bytes > PAGE_BYTES && !reply.rows.is_empty() {
                 reply.end = false;

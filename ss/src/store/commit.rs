@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use log::{Extent, Log, LogError, Position, Stage, crash_point};
 use tokio::sync::oneshot;
+use types::mutation::{self, Mutation};
 use types::record::{Record, Subject};
 use types::{Error, Result};
 
@@ -320,9 +321,10 @@ impl Stage for Committing {
     }
 
     fn needs_sync(&self, done: &[Done]) -> bool {
-        done.iter().any(|job| {
-            job.durable && job.appended.as_ref().is_some_and(|appended| appended.refused.is_none())
-        })
+        !mutation::is(Mutation::AcknowledgeUnsynced)
+            && done.iter().any(|job| {
+                job.durable && job.appended.as_ref().is_some_and(|appended| appended.refused.is_none())
+            })
     }
 
     fn finish(&mut self, done: Vec<Done>, outcome: Result<Position, LogError>, log: &mut Log) {

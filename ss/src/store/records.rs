@@ -7,6 +7,7 @@ use log::bytes::u64_at;
 use prost::Message;
 use redb::ReadableTable;
 use types::ids::SessionId;
+use types::mutation::{self, Mutation};
 use types::record::{Record, Row, Subject};
 use types::{Code, Error, Result};
 
@@ -66,7 +67,7 @@ fn apply_record(
 ) -> Result<Outcome> {
     let old = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
     let mut old = old.transpose().map_err(index_error)?.unwrap_or_default();
-    if old.id != 0 && old.seq >= seq {
+    if old.id != 0 && old.seq >= seq && !mutation::is(Mutation::ApplyOutOfOrder) {
         return Ok(Outcome::Row { newer: false });
     }
     if old.id == 0 {
@@ -93,7 +94,8 @@ fn apply_record(
             && let Some(entry) = get_content(t, session)?
             && entry.state != State::Kept
         {
-            set_state(t, effects, session, entry, State::Kept)?;
+            let state = if mutation::is(Mutation::CollectInUse) { State::Loose } else { State::Kept };
+            set_state(t, effects, session, entry, state)?;
         }
     }
     let after: HashSet<&[u8]> = record.versions.iter().map(|v| &v.session[..]).collect();

@@ -1,6 +1,7 @@
 //! Rows of a feed, and the small contents that come with them.
 
 use types::ids::SessionId;
+use types::mutation::{self, Mutation};
 use types::record::{Row, Subject};
 use types::{Error, Result};
 
@@ -82,7 +83,8 @@ impl Store {
     fn is_news(&self, row: &Row) -> Result<bool> {
         Ok(match &row.subject {
             Some(Subject::Record(record)) => {
-                self.shared.stored_record(record.id)?.is_none_or(|stored| stored.seq < row.seq)
+                let stored = self.shared.stored_record(record.id)?;
+                mutation::is(Mutation::ApplyOutOfOrder) || stored.is_none_or(|stored| stored.seq < row.seq)
             }
             Some(_) => true,
             None => false,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use types::Code;
 use types::command::{Adopt, Answer, Lose, Owe, VersionRef};
 use types::ids::VersionNumber;
+use types::mutation::{self, Mutation};
 use types::record::{Phase, Record, Version, mark};
 
 /// Logs what the new acting member lacks, and settles what it holds of what was owed before. With `done`
@@ -203,6 +204,9 @@ pub(super) fn settle(context: &mut Context<'_>, inode: u64, sessions: &[Vec<u8>]
         if !line.contains(&version.version()) {
             version.marks |= mark::CONFLICT;
         }
+    }
+    if mutation::is(Mutation::DropConflicts) {
+        record.versions.retain(|version| !version.is(mark::CONFLICT));
     }
     super::write::prune(&mut record);
     context.put_record(&mut record)?;

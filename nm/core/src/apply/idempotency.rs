@@ -9,6 +9,7 @@ use types::Code;
 use types::command::{Answer, Asker};
 use types::ids::ClientId;
 use types::limits::{CLIENT_IDLE, CLIENTS_KEPT, RESULTS_PER_CLIENT};
+use types::mutation::{self, Mutation};
 use types::record::Version;
 
 /// A client's `heard` time is renewed when it is older than this, ms: once a minute, not at each request.
@@ -39,7 +40,8 @@ pub(super) fn before(context: &mut Context<'_>, asker: &Asker) -> Result<Option<
             "wait for answers before asking on",
         );
     }
-    if let Some(bytes) = context.store().get(Table::Results, &keys::result(key.client, key.number))? {
+    let known = context.store().get(Table::Results, &keys::result(key.client, key.number))?;
+    if let Some(bytes) = known.filter(|_| !mutation::is(Mutation::SkipIdempotency)) {
         let stored: StoredResult = decode(&bytes)?;
         if stored.ask != asker.ask {
             return refuse(

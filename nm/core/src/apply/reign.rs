@@ -3,6 +3,7 @@
 use super::context::{Context, Stop, pair_event, refuse};
 use types::Code;
 use types::command::{AbortHandover, Answer, Handover, Promote, Restore};
+use types::mutation::{self, Mutation};
 use types::record::{Damage, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, pair: u32) -> Result<Answer, Stop> {
@@ -48,7 +49,8 @@ fn require_recovered(context: &mut Context<'_>, pair: &Pair, server: &str) -> Re
 /// Refuses unless `server` could take over `pair` now.
 fn require_fresh(context: &mut Context<'_>, pair: &Pair, server: &str) -> Result<(), Stop> {
     let known = other_member(context, pair, server)?;
-    if known.fresh && known.recovered && !known.failed {
+    let fresh = known.fresh || mutation::is(Mutation::PromoteStale);
+    if fresh && known.recovered && !known.failed {
         return Ok(());
     }
     refuse(

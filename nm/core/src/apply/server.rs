@@ -5,6 +5,7 @@ use super::damage::damaged;
 use types::Code;
 use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
 use types::limits::{FRESH_BYTES, FRESH_ROWS};
+use types::mutation::{self, Mutation};
 use types::record::{Damage, Event, ImportProgress, Number, Pair, Phase, Server};
 
 fn answer(context: &mut Context<'_>, server: &str) -> Result<Answer, Stop> {
@@ -248,7 +249,7 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
     let pair = context.pair(server.pair)?.clone();
     let acting = pair.acting == server.name;
-    let old_image = command.journal < server.journal;
+    let old_image = command.journal < server.journal && !mutation::is(Mutation::TrustOldImage);
     if old_image && acting {
         return refuse(
             Code::Damaged,
@@ -292,8 +293,9 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     let (rows_missed, _) = context.state().feed_count(pair.id, pair_cursor)?;
     let behind = pair_cursor < pair.feed_end || context.state().feed_has(0, control_cursor, control_end)?;
     // It may lack the word of what was removed: that word has been collected (R24).
-    let missed_word =
-        control_cursor < context.state().collected(0)? || pair_cursor < context.state().collected(pair.id)?;
+    let missed_word = !mutation::is(Mutation::ForgetTombstone)
+        && (control_cursor < context.state().collected(0)?
+            || pair_cursor < context.state().collected(pair.id)?);
     let known = context.server(&command.server)?;
     known.recovered = true;
     let holed = known.damage() == Damage::GoesOn;
