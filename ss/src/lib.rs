@@ -39,7 +39,9 @@ mod tidier;
 mod upload;
 #[cfg(test)]
 mod upload_tests;
+mod watch;
 mod wire;
 
 pub use config::Config;
 pub use run::{run, run_until};
+pub use watch::Watch;

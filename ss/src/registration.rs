@@ -51,8 +51,8 @@ pub struct Registration {
     pub replace_disk: bool,
     /// It brings a folder along (R24).
     pub import: bool,
-    /// Files of its store that may be open at once.
-    pub open_files: usize,
+    /// How its store uses its disk and memory.
+    pub store: StoreConfig,
     /// Where the registration that holds now is told, once the store is open.
     pub registered: watch::Sender<Option<Server>>,
 }
@@ -220,7 +220,7 @@ impl Registration {
             return Ok(store.clone());
         }
         let folder = self.identity.folder().join(STORE);
-        let config = StoreConfig { salvage, open_files: self.open_files, ..StoreConfig::default() };
+        let config = StoreConfig { salvage, ..self.store.clone() };
         let open = move || {
             let disk = log::disk_of(&folder).map_err(Error::from)?;
             Store::open(disk, config)
@@ -238,9 +238,10 @@ impl Registration {
         };
         let hopeless = |error| Trouble::Final(self.way_out(error));
         let folder = self.identity.folder().join(STORE);
+        let config = self.store.clone();
         let look = move || {
             let disk = log::disk_of(&folder).map_err(Error::from)?;
-            Store::has_holes(disk.as_ref(), &StoreConfig::default())
+            Store::has_holes(disk.as_ref(), &config)
         };
         if !self.node.pool.run(look).await.map_err(hopeless)? {
             return Err(hopeless(error));

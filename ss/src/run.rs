@@ -20,7 +20,9 @@ use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
 use crate::sources::Sources;
+use crate::store::StoreConfig;
 use crate::tidier;
+use crate::watch::Watch;
 use crate::wire;
 use bytes::Bytes;
 use net::files::Places;
@@ -75,7 +77,9 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
                 }
             }
         };
-        serve(config, primary, secret, identity, places, settings.clone(), stop).await
+        let store = StoreConfig { open_files: places.contents, ..StoreConfig::default() };
+        let start = Start { config, primary, secret, identity, places, settings: settings.clone(), store };
+        serve(start, |_| (), stop).await
     };
     let ended = runtime.block_on(serving);
     runtime.shutdown_timeout(RELEASE);
@@ -83,27 +87,37 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
 }
 
 /// Runs a storage server within the present runtime until `stop` is ready: for simulations. Signals and limits of the
-/// process are their matter.
+/// process are their matter. Once it listens it gives a look at itself to `watched`; its store is as `store` says.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_until(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run_until(
+    config: Config,
+    store: StoreConfig,
+    watched: impl FnOnce(Watch),
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let primary = config.primary()?;
     let secret = net::secret::read(&config.cluster_secret)?;
     let identity = Identity::open(&config.data, &config.name)?;
     let settings = Arc::new(Effective::default());
-    serve(config, primary, secret, identity, Places::MOST, settings, stop).await
+    let start = Start { config, primary, secret, identity, places: Places::MOST, settings, store };
+    serve(start, watched, stop).await
 }
 
-async fn serve(
+/// What a server starts with.
+struct Start {
     config: Config,
     primary: String,
     secret: Vec<u8>,
     identity: Identity,
     places: Places,
     settings: Arc<Effective>,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
+    store: StoreConfig,
+}
+
+async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Output = ()>) -> Result<()> {
+    let Start { config, primary, secret, identity, places, settings, store } = start;
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     settings.fill("advertise", &addr);
@@ -112,6 +126,7 @@ async fn serve(
     let managers = Managers::new(config.nm, credential, serving.clone());
     let link = managers.connect();
     let node = node(serving.clone(), &link, managers.clone(), secret.clone(), settings)?;
+    watched(Watch::new(Arc::downgrade(&node)));
     tracing::info!(server = %config.name, %addr, "listening");
 
     let (close, closed) = oneshot::channel::<()>();
@@ -140,7 +155,7 @@ async fn serve(
         addr,
         replace_disk: config.replace_disk,
         import: is_importing,
-        open_files: places.contents,
+        store,
         registered,
     };
     // Pinned here: it owns the lock of the data directory, which is the last thing to let go.

@@ -238,6 +238,12 @@ impl Serving {
         state.lease.may_serve(boottime(), asked, cursors, state.resolved)
     }
 
+    /// The epoch in which a client that knows it would be served now.
+    pub fn serves(&self, cursors: Cursors) -> Option<u64> {
+        let state = self.state();
+        state.lease.may_serve(boottime(), state.lease.known_epoch(), cursors, state.resolved).ok()
+    }
+
     /// Refuses another pair than that of this server.
     pub fn check_pair(&self, pair: u32) -> Result<()> {
         if pair == self.state().pair { Ok(()) } else { Err(wrong_pair()) }

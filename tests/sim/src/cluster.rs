@@ -2,12 +2,19 @@
 
 use crate::host::{Condition, Machine};
 use crate::network::{Network, Tick};
+use crate::oracle::Violation;
+use crate::oracle::i1_one_acting_member::Reigns;
+use crate::oracle::i9_bounded;
 use crate::timeline::Timeline;
 use clap::Parser;
 use client::{Client, ClientConfig};
 use fastrand::Rng;
+use log::sim::SimDisk;
+use ss::Watch;
+use ss::store::StoreConfig;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use types::{Error, Result};
@@ -21,7 +28,12 @@ pub const BACKUP: usize = 2;
 /// The first client's.
 pub const CLIENTS: usize = 3;
 
-const NM_ADDR: &str = "10.0.0.1:7400";
+/// The name manager's address.
+pub const NM_ADDR: &str = "10.0.0.1:7400";
+/// Entries after which the name manager makes its state durable and purges its log: few, so that it happens.
+const CHECKPOINT_ENTRIES: &str = "300";
+/// Length of a journal segment, in bytes: short, so that journals are compacted.
+const SEGMENT_BYTES: u32 = 512 << 10;
 
 #[derive(Parser)]
 struct NmArgs {
@@ -48,6 +60,27 @@ pub struct Cluster {
     folder: TempDir,
     /// Servers that ended by themselves, and why: nobody stops them, so each is a finding.
     pub ended: Vec<String>,
+    /// What was seen of the cluster that may not be.
+    pub violations: Vec<Violation>,
+    /// Storage servers, as they are watched.
+    watches: [Watched; 2],
+    reigns: Reigns,
+    /// Names of the data folders of the name manager that were given up.
+    generations: usize,
+}
+
+/// A look at a storage server, once it runs.
+type Watched = Arc<Mutex<Option<Watch>>>;
+
+/// How storage servers use their disks: as always, but that what happens seldom happens often.
+fn store() -> StoreConfig {
+    StoreConfig {
+        segment_bytes: SEGMENT_BYTES,
+        extent_file_bytes: 16 << 20,
+        index_commit_bytes: 256 << 10,
+        index_commit_records: 200,
+        ..StoreConfig::default()
+    }
 }
 
 fn ip(number: usize) -> IpAddr {
@@ -85,7 +118,19 @@ impl Cluster {
             .collect();
         let folder = std::thread::spawn(folder).join().map_err(|_| Error::internal("no folder"))??;
         net::secret::read_or_create(&folder.path().join("cluster.secret"))?;
-        Ok(Cluster { hosts, network, timeline, now: 0, random, folder, ended: Vec::new() })
+        Ok(Cluster {
+            hosts,
+            network,
+            timeline,
+            now: 0,
+            random,
+            folder,
+            ended: Vec::new(),
+            violations: Vec::new(),
+            watches: Default::default(),
+            reigns: Reigns::default(),
+            generations: 0,
+        })
     }
 
     /// Time since the beginning, ms.
@@ -103,20 +148,79 @@ impl Cluster {
 
     /// Starts the server of a host.
     pub fn start(&mut self, host: usize) {
-        let (data, secret) = (self.argument(&self.hosts[host].name), self.argument("cluster.secret"));
+        self.start_with(host, &[]);
+    }
+
+    /// The same with more options.
+    pub fn start_with(&mut self, host: usize, more: &[&str]) {
+        let folder = match (host, self.generations) {
+            (NM, generation) if generation > 0 => format!("nm-{generation}"),
+            _ => self.hosts[host].name.clone(),
+        };
+        let (data, secret) = (self.argument(&folder), self.argument("cluster.secret"));
         let common = ["--data", &data, "--cluster-secret", &secret, "--insecure-plaintext"];
         self.timeline.note(self.now, &format!("start {}", self.hosts[host].name));
         self.timeline.at(self.now, &self.hosts[host].name);
         if host == NM {
             let key = self.argument("admin.key");
             let own = ["nm", "--listen", NM_ADDR, "--fast", "--admin-key", &key];
-            let config = NmArgs::parse_from(own.into_iter().chain(common)).config;
+            let small = ["--checkpoint-entries", CHECKPOINT_ENTRIES];
+            let words = own.into_iter().chain(small).chain(common).chain(more.iter().copied());
+            let config = NmArgs::parse_from(words).config;
             self.hosts[host].start(nm::run_until(config, std::future::pending()));
         } else {
             let (name, listen) = (self.hosts[host].name.clone(), format!("{}:7401", self.hosts[host].ip));
             let own = ["ss", "--name", &name, "--listen", &listen, "--nm", NM_ADDR];
-            let config = SsArgs::parse_from(own.into_iter().chain(common)).config;
-            self.hosts[host].start(ss::run_until(config, std::future::pending()));
+            let words = own.into_iter().chain(common).chain(more.iter().copied());
+            let config = SsArgs::parse_from(words).config;
+            let watched = self.watches[host - SS1].clone();
+            let watch = move |watch| *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+            self.hosts[host].start(ss::run_until(config, store(), watch, std::future::pending()));
+        }
+    }
+
+    /// The name manager's disk is gone: the next start of it is on an empty one. It must be down.
+    pub fn lose_name_manager(&mut self) {
+        self.hosts[NM].disk = SimDisk::new();
+        self.generations += 1;
+    }
+
+    /// The disk of a storage server is an empty one from now on, also what it knew itself by. It must be down.
+    ///
+    /// # Errors
+    /// When its folder cannot be removed.
+    pub fn replace_disk(&mut self, host: usize) -> Result<()> {
+        self.hosts[host].disk = SimDisk::new();
+        std::fs::remove_dir_all(self.path(&self.hosts[host].name)).map_err(Error::from)
+    }
+
+    /// The epoch in which a storage server would serve a request now, if it would.
+    pub fn serves(&self, host: usize) -> Option<u64> {
+        let watch = self.watches[host - SS1].lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.hosts[host].condition() == Condition::Runs;
+        watch.as_ref().filter(|_| runs).and_then(|watch| self.hosts[host].see(|| watch.serves()))
+    }
+
+    /// Who would serve a request now.
+    pub fn acting(&self) -> Option<usize> {
+        [SS1, BACKUP].into_iter().find(|host| self.serves(*host).is_some())
+    }
+
+    /// The admin's key file.
+    pub fn key_file(&self) -> PathBuf {
+        self.path("admin.key")
+    }
+
+    fn watch(&mut self) {
+        let serves = [SS1, BACKUP].map(|host| self.serves(host));
+        let [one, other] = [SS1, BACKUP].map(|host| self.hosts[host].name.as_str());
+        let found = self.reigns.look(self.now, [(one, serves[0]), (other, serves[1])]);
+        if let Some(found) = found {
+            self.timeline.note(self.now, &found.what);
+            self.violations.push(found);
+        }
+        if self.now.is_multiple_of(100) {
+            self.violations.extend(i9_bounded::streams(self.now, self.network.load()));
         }
     }
 
@@ -155,6 +259,7 @@ impl Cluster {
                 }
             }
         }
+        self.watch();
     }
 
     /// So much time passes.

@@ -220,6 +220,14 @@ impl Machine {
         leave();
     }
 
+    /// What `look` sees with this host's clock.
+    pub fn see<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.enter();
+        let seen = look();
+        leave();
+        seen
+    }
+
     /// Has its process do `work` now and gives what it gives.
     pub fn within<T>(&mut self, work: impl FnOnce(&Runtime) -> T) -> Option<T> {
         self.enter();

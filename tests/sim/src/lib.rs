@@ -10,6 +10,7 @@
 //! | [`faults`] | what befalls them |
 //! | [`load`] | what clients ask for, and what they are answered |
 //! | [`oracle`] | whether that may be, a file for each invariant |
+//! | [`judge`] | the end: rest, copies, files, strangers, a rebuild |
 //! | [`run`] | all of it for one seed |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -17,9 +18,11 @@
 pub mod cluster;
 pub mod faults;
 pub mod host;
+pub mod judge;
 pub mod load;
 pub mod network;
 pub mod oracle;
 pub mod run;
+pub mod stranger;
 pub mod tape;
 pub mod timeline;

@@ -17,8 +17,10 @@ pub type Value = u64;
 
 /// Files that several workers write, read and remove, durably on both members at once.
 pub const SHARED: usize = 3;
-/// The largest content, in bytes.
+/// The largest of most contents, in bytes.
 const LARGEST: usize = 40_000;
+/// A few are as large as this: written in pieces, read in several ranges.
+const BIG: std::ops::Range<usize> = 280_000..560_000;
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,27 @@ pub struct Request {
     pub begun: usize,
     /// The place of its end, and what came of it; none: it has not ended.
     pub ended: Option<(usize, Came)>,
+    /// How long it may wait for a lost server, ms.
+    pub most: u64,
+    /// How long it took, ms; none: it has not ended.
+    pub took: Option<u64>,
+}
+
+/// What a reader was given, or a writer told.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The file.
+    pub path: String,
+    /// The version, as it was called.
+    pub version: VersionNumber,
+    /// The version's own id.
+    pub session: Vec<u8>,
+    /// Its content; none: bytes that nobody wrote so.
+    pub value: Option<Value>,
+    /// Bytes.
+    pub len: usize,
+    /// Whether they have the digest that the version says.
+    pub digest_fits: bool,
 }
 
 /// All requests; clones are the same list.
@@ -77,8 +100,13 @@ struct State {
     requests: Vec<Request>,
     places: usize,
     values: Value,
+    seen: Vec<Seen>,
     /// What must never be answered.
     wrong: Vec<String>,
+}
+
+fn now() -> u64 {
+    crate::tape::now().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 impl History {
@@ -86,12 +114,12 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, worker: usize, path: &str, ask: Ask) -> usize {
+    fn begin(&self, worker: usize, path: &str, ask: Ask, most: Duration) -> usize {
         let mut state = self.state();
         state.places += 1;
-        let begun = state.places;
-        let at = crate::tape::now().as_millis().try_into().unwrap_or(u64::MAX);
-        state.requests.push(Request { worker, path: path.to_owned(), ask, at, begun, ended: None });
+        let (begun, path) = (state.places, path.to_owned());
+        let most = most.as_millis().try_into().unwrap_or(u64::MAX);
+        state.requests.push(Request { worker, path, ask, at: now(), begun, ended: None, most, took: None });
         state.requests.len() - 1
     }
 
@@ -101,18 +129,35 @@ impl History {
         let place = state.places;
         if let Some(request) = state.requests.get_mut(number) {
             request.ended = Some((place, came));
+            request.took = Some(now().saturating_sub(request.at));
         }
     }
 
-    fn new_value(&self) -> Value {
+    /// A content that was not written yet.
+    pub fn new_value(&self) -> Value {
         let mut state = self.state();
         state.values += 1;
         state.values
     }
 
+    /// One that is written in pieces and read in several ranges.
+    pub fn new_big_value(&self) -> Value {
+        loop {
+            let value = self.new_value();
+            if bytes_of(value).len() >= BIG.start {
+                return value;
+            }
+        }
+    }
+
     /// Notes an answer that may never be.
     pub fn wrong(&self, what: String) {
         self.state().wrong.push(what);
+    }
+
+    /// What readers were given.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state().seen.clone()
     }
 
     /// All requests so far.
@@ -135,10 +180,11 @@ impl History {
 /// The bytes of a content: they tell its number and their own length, and none can stand in another's place.
 pub fn bytes_of(value: Value) -> Vec<u8> {
     let mut random = Rng::with_seed(value);
-    let len = match random.u8(0..4) {
-        0 => 16,
-        1 => random.usize(16..4096),
-        _ => random.usize(16..LARGEST),
+    let len = match random.u8(0..40) {
+        0..10 => 16,
+        10..20 => random.usize(16..4096),
+        20..38 => random.usize(16..LARGEST),
+        _ => random.usize(BIG),
     };
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
@@ -186,6 +232,7 @@ pub async fn run(
             number: number * plan.workers + worker,
             random: random.fork(),
             history: history.clone(),
+            most: plan.timeout,
         };
         tokio::spawn(worker.run(plan.pause, stop.clone()))
     });
@@ -200,6 +247,7 @@ struct Worker {
     number: usize,
     random: Rng,
     history: History,
+    most: Duration,
 }
 
 impl Worker {
@@ -212,8 +260,13 @@ impl Worker {
             };
             match self.random.u8(0..20) {
                 0..9 => self.write(&path, shared).await,
-                9..11 if shared => self.remove(&path).await,
-                _ => read(&self.client, self.number, &path, &self.history).await,
+                9..11 if shared => {
+                    let now = self.random.bool();
+                    remove(&self.client, self.number, &path, now, &self.history, self.most).await;
+                }
+                _ => {
+                    read(&self.client, self.number, &path, &self.history, self.most).await;
+                }
             }
             let pause = self.random.u64(0..=pause);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -221,49 +274,101 @@ impl Worker {
     }
 
     async fn write(&mut self, path: &str, sync: bool) {
-        let value = self.history.new_value();
-        let request = self.history.begin(self.number, path, Ask::Write { value, sync });
-        let durability = if sync { Durability::Sync } else { Durability::Async };
-        let options = WriteOptions { durability, ..WriteOptions::default() };
-        let written = self.client.write(path, Content::from(bytes_of(value)), &options).await;
-        let came = match written {
-            Ok(receipt) => Came::Written(receipt.version, receipt.both),
-            Err(error) => failed(&self.history, path, &error, &[]),
-        };
-        self.history.end(request, came);
-    }
-
-    async fn remove(&mut self, path: &str) {
-        let request = self.history.begin(self.number, path, Ask::Remove);
-        let came = match self.client.remove(path, &RemoveOptions::default()).await {
-            Ok(()) => Came::Removed(true),
-            Err(error) if error.code == Code::NotFound => Came::Removed(false),
-            Err(error) => failed(&self.history, path, &error, &[]),
-        };
-        self.history.end(request, came);
+        write(&self.client, self.number, path, sync, &self.history, self.most).await;
     }
 }
 
-/// Reads a file once.
-pub async fn read(client: &Client, worker: usize, path: &str, history: &History) {
-    let request = history.begin(worker, path, Ask::Read);
+/// Writes a file once, with a content of its own; the content, if it is known to be done.
+pub async fn write(
+    client: &Client,
+    worker: usize,
+    path: &str,
+    sync: bool,
+    history: &History,
+    most: Duration,
+) -> Option<Value> {
+    let value = history.new_value();
+    write_value(client, worker, path, value, sync, history, most).await.then_some(value)
+}
+
+/// Writes a content that nobody has written; whether that is known to be done.
+pub async fn write_value(
+    client: &Client,
+    worker: usize,
+    path: &str,
+    value: Value,
+    sync: bool,
+    history: &History,
+    most: Duration,
+) -> bool {
+    let request = history.begin(worker, path, Ask::Write { value, sync }, most);
+    let durability = if sync { Durability::Sync } else { Durability::Async };
+    let options = WriteOptions { durability, ..WriteOptions::default() };
+    let written = client.write(path, Content::from(bytes_of(value)), &options).await;
+    let done = written.is_ok();
+    let came = match written {
+        Ok(receipt) => Came::Written(receipt.version, receipt.both),
+        Err(error) => failed(history, path, &error, &[]),
+    };
+    history.end(request, came);
+    done
+}
+
+/// Removes a file once, past the trash or into it; whether that is known to be done.
+pub async fn remove(
+    client: &Client,
+    worker: usize,
+    path: &str,
+    now: bool,
+    history: &History,
+    most: Duration,
+) -> bool {
+    let request = history.begin(worker, path, Ask::Remove, most);
+    let options = RemoveOptions { now, ..RemoveOptions::default() };
+    let came = match client.remove(path, &options).await {
+        Ok(()) => Came::Removed(true),
+        Err(error) if error.code == Code::NotFound => Came::Removed(false),
+        Err(error) => failed(history, path, &error, &[]),
+    };
+    let done = matches!(came, Came::Removed(_));
+    history.end(request, came);
+    done
+}
+
+/// Reads a file once; the content, if that is known.
+pub async fn read(
+    client: &Client,
+    worker: usize,
+    path: &str,
+    history: &History,
+    most: Duration,
+) -> Option<Option<Value>> {
+    let request = history.begin(worker, path, Ask::Read, most);
     let read = async {
         let mut reader = client.read(path, &ReadOptions::default()).await?;
-        reader.to_end(2 * LARGEST as u64).await
+        let bytes = reader.to_end(4 << 20).await?;
+        Ok::<_, Error>((reader.version().clone(), bytes))
     };
     let came = match read.await {
-        Ok(bytes) => match value_of(&bytes) {
-            Some(value) => Came::Read(Some(value)),
-            None => {
-                history.wrong(format!("{path} was read as {} bytes that nobody wrote so", bytes.len()));
-                Came::Unknown(Code::Damaged)
-            }
-        },
+        Ok((version, bytes)) => {
+            let value = value_of(&bytes);
+            history.state().seen.push(Seen {
+                path: path.to_owned(),
+                version: version.version(),
+                session: version.session.clone(),
+                value,
+                len: bytes.len(),
+                digest_fits: types::content::sha256(&bytes)[..] == version.sha256[..],
+            });
+            value.map_or(Came::Unknown(Code::Damaged), |value| Came::Read(Some(value)))
+        }
         Err(error) if error.code == Code::NotFound => Came::Read(None),
         // What it had begun to read is not kept any more, or only where nobody serves.
         Err(error) => failed(history, path, &error, &[Code::NoSuchVersion, Code::OnlyCopyAway]),
     };
+    let known = if let Came::Read(value) = &came { Some(*value) } else { None };
     history.end(request, came);
+    known
 }
 
 /// What an error leaves open. Others than those of a lost server, and `also`, are not to be seen.

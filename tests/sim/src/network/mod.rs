@@ -22,7 +22,7 @@ use types::{Code, Error, Result};
 pub type Tick = u64;
 
 /// Bytes that a stream takes before its reader has taken some.
-const WINDOW: usize = 1 << 20;
+pub const WINDOW: usize = 1 << 20;
 /// How long a try to reach a host that says nothing takes.
 const SYN_TIMEOUT: Tick = 60_000;
 
@@ -41,6 +41,17 @@ impl Default for Latency {
     fn default() -> Latency {
         Latency { jitter: 1, slow_one_in: 0, slow: 0 }
     }
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Streams between all hosts.
+    pub streams: usize,
+    /// Bytes on their way in the fullest direction of one.
+    pub bytes: usize,
+    /// Streams that are being made.
+    pub dials: usize,
 }
 
 /// The network; clones are the same one.
@@ -222,6 +233,13 @@ impl Network {
     /// A number that differs between two runs that did not deliver the same bytes in the same ticks.
     pub fn trace(&self) -> u64 {
         self.state().trace
+    }
+
+    /// How much there is of everything.
+    pub fn load(&self) -> Load {
+        let state = self.state();
+        let bytes = state.pipes.values().map(|pipe| pipe.bytes).max();
+        Load { streams: state.pipes.len() / 2, bytes: bytes.unwrap_or(0), dials: state.tries.len() }
     }
 
     /// How long things are on their way from now on.

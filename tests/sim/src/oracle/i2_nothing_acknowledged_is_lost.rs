@@ -7,6 +7,7 @@ use super::{Violation, by_path};
 use crate::load::{Ask, Came, Request, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use types::ids::VersionNumber;
+use types::limits::VERSIONS_KEPT;
 
 const INVARIANT: &str = "I2 nothing acknowledged is lost";
 
@@ -99,6 +100,15 @@ pub fn own_files(requests: &[Request], finals: &BTreeMap<String, Final>) -> Vec<
                 format!("{version:?} with content {value} was acknowledged, and in the end there is {end:?}");
             violations.push(violation(path, &why, &requests));
         }
+        // The newest ones are kept, be it as conflict versions; older ones may have gone by the rule.
+        for (version, value) in acknowledged.iter().rev().skip(1) {
+            let newer = end.versions.range(version..).filter(|(other, _)| *other != version).count();
+            if newer < VERSIONS_KEPT && end.versions.get(version) != Some(value) {
+                let why =
+                    format!("{version:?} with content {value} was acknowledged and is not kept: {end:?}");
+                violations.push(violation(path, &why, &requests));
+            }
+        }
         for (version, value) in &end.versions {
             if acknowledged.get(version).is_some_and(|known| known != value) || !asked.contains(value) {
                 let why = format!("{version:?} is content {value} in the end, which nobody was told");
@@ -149,7 +159,16 @@ mod tests {
     const V: fn(u64) -> VersionNumber = |number| VersionNumber { epoch: 1, number };
 
     fn request(ask: Ask, begun: usize, came: Came) -> Request {
-        Request { worker: 0, path: "/own/0".into(), ask, at: 0, begun, ended: Some((begun + 1, came)) }
+        Request {
+            worker: 0,
+            path: "/own/0".into(),
+            ask,
+            at: 0,
+            begun,
+            ended: Some((begun + 1, came)),
+            most: 0,
+            took: None,
+        }
     }
 
     fn write(value: Value, begun: usize) -> Request {
@@ -165,10 +184,11 @@ mod tests {
     fn what_is_there_in_the_end_is_compared_with_what_was_acknowledged() {
         let asked = [write(1, 1), write(2, 3)];
         assert!(own_files(&asked, &end(&[(1, 1), (2, 2)], 2)).is_empty());
+        assert!(!own_files(&asked, &end(&[(2, 2)], 2)).is_empty(), "the one before it is not kept");
         assert!(!own_files(&asked, &end(&[(1, 1)], 1)).is_empty(), "the last one is lost");
         assert!(!own_files(&asked, &end(&[(2, 1)], 2)).is_empty(), "it has another content");
         assert!(!own_files(&asked, &end(&[(1, 1), (2, 2)], 1)).is_empty(), "an old one is the head");
-        assert!(!own_files(&asked, &end(&[(2, 2), (3, 9)], 3)).is_empty(), "nobody asked for 9");
+        assert!(!own_files(&asked, &end(&[(1, 1), (2, 2), (3, 9)], 3)).is_empty(), "nobody asked for 9");
         assert!(!own_files(&asked, &BTreeMap::new()).is_empty(), "the file is gone");
     }
 

@@ -3,6 +3,9 @@
 
 use super::{Violation, by_path};
 use crate::load::{Ask, Came, Request};
+use client::fsck::{Reason, Report};
+
+const INVARIANT: &str = "I4 deletes stay deleted";
 
 /// Checks the shared files: `is_there` tells which are, in the end.
 pub fn removed_files(requests: &[Request], is_there: impl Fn(&str) -> bool) -> Vec<Violation> {
@@ -22,10 +25,20 @@ pub fn removed_files(requests: &[Request], is_there: impl Fn(&str) -> bool) -> V
         let alone = changes.iter().rev().skip(1).all(|other| ended(other) < last.begun);
         if removed && alone && is_there(path) {
             let what = format!("{path} was removed last and is there in the end");
-            violations.push(Violation { invariant: "I4 deletes stay deleted", what });
+            violations.push(Violation { invariant: INVARIANT, what });
         }
     }
     violations
+}
+
+/// What a member holds and the index does not know: it was removed.
+pub fn back(report: &Report) -> Vec<Violation> {
+    let back = report.differences().filter(|difference| difference.reason == Reason::NotInIndex);
+    back.map(|difference| Violation {
+        invariant: INVARIANT,
+        what: format!("a member holds what was removed: {difference:?}"),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -33,7 +46,16 @@ mod tests {
     use super::*;
 
     fn request(ask: Ask, begun: usize, ended: usize, came: Came) -> Request {
-        Request { worker: 0, path: "/shared/0".into(), ask, at: 0, begun, ended: Some((ended, came)) }
+        Request {
+            worker: 0,
+            path: "/shared/0".into(),
+            ask,
+            at: 0,
+            begun,
+            ended: Some((ended, came)),
+            most: 0,
+            took: None,
+        }
     }
 
     #[test]

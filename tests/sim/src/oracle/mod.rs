@@ -1,9 +1,15 @@
 //! Whether what clients were answered, and what is there in the end, may be. Each check stands in the file of its
 //! invariant.
 
+pub mod i1_one_acting_member;
 pub mod i2_nothing_acknowledged_is_lost;
+pub mod i3_no_torn_reads;
 pub mod i4_deletes_stay_deleted;
 pub mod i5_convergence;
+pub mod i6_integrity;
+pub mod i7_rebuild;
+pub mod i8_authority;
+pub mod i9_bounded;
 pub mod linearizable;
 
 use crate::load::Request;
