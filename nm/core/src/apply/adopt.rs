@@ -187,7 +187,8 @@ pub(super) fn settle(context: &mut Context<'_>, inode: u64, sessions: &[Vec<u8>]
     let newest = record
         .versions
         .iter()
-        .filter(|version| entries.contains_key(&version.session))
+        // One that had lost already is no head: a rebuild gives such a version a number above all others (R26).
+        .filter(|version| entries.contains_key(&version.session) && !version.is(mark::CONFLICT))
         .max_by_key(|version| version.version())
         .map(|version| (version.version(), version.session.clone()));
     if let Some((newest, session)) = newest {

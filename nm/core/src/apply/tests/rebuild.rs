@@ -323,6 +323,22 @@ fn r26_a_prepared_write_that_something_overtook_is_a_conflict_version() {
 }
 
 #[test]
+fn r12_a_prepared_write_that_was_overtaken_is_no_head_either_when_it_comes_to_the_acting_member() {
+    let mut world = settled(vec![file(20, 1, "a", 50)]);
+    take_write(&mut world, "ss1_backup", write(9, "a", 20, 49));
+    slices(&mut world, Step::Finish);
+    let epoch = world.pair().epoch;
+    let lacks = vec![VersionRef { inode: 20, session: vec![9; 16], sha256: vec![9; 32] }];
+    world.ok(Op::Owe(Owe { pair: 1, epoch, lacks, done: true, ..Owe::default() }));
+    assert_eq!(world.pair().owed, 1);
+    let sessions = vec![vec![9; 16]];
+    world.ok(Op::Adopt(Adopt { pair: 1, epoch, inode: 20, holder: "ss1_backup".into(), sessions }));
+    let record = named(&world, "a").unwrap();
+    assert_eq!(record.head(), VersionNumber { epoch: 1, number: 1 });
+    assert_eq!((record.versions.len(), record.versions[1].marks), (2, mark::CONFLICT));
+}
+
+#[test]
 fn r26_a_prepared_write_is_taken_in_once_however_many_hold_it() {
     let mut world = settled(vec![]);
     take_write(&mut world, "ss1", write(9, "new", 0, 50));
