@@ -138,7 +138,8 @@ impl Leases {
         }
         let (mut serve_from, mut extended, mut counted) = (ends, false, until);
         if let Some(held) = entry.held.as_ref().filter(|held| held.until > now) {
-            if held.server != server.name || held.incarnation != incarnation {
+            let others = held.server != server.name || held.incarnation != incarnation;
+            if others && !mutation::is(Mutation::KeepLeaseInHandover) {
                 return Err(Refusal::Wait { until: held.until });
             }
             counted = until.max(held.until);

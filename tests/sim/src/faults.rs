@@ -8,6 +8,7 @@ use crate::host::{Condition, DiskPace};
 use crate::network::{Latency, Tick};
 use fastrand::Rng;
 use log::sim::Count;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Something that happens to a cluster, and ends after a while.
@@ -149,15 +150,32 @@ pub struct Sky {
     random: Rng,
     next: Tick,
     present: Vec<(Tick, Fault)>,
-    /// What has happened: when it began, when it was to end.
-    pub happened: Vec<(Tick, Tick, Fault)>,
+    /// Faults that are left out, by their numbers.
+    without: BTreeSet<usize>,
+    /// Faults that were drawn.
+    drawn: usize,
+    /// What has happened.
+    pub happened: Vec<Happened>,
+}
+
+/// A fault that has happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Happened {
+    /// Its number among those that were drawn.
+    pub number: usize,
+    /// When it began.
+    pub begin: Tick,
+    /// When it was to end.
+    pub end: Tick,
+    /// What it was.
+    pub fault: Fault,
 }
 
 impl Sky {
     /// Nothing has happened yet.
-    pub fn new(weather: Weather, mut random: Rng, now: Tick) -> Sky {
+    pub fn new(weather: Weather, without: BTreeSet<usize>, mut random: Rng, now: Tick) -> Sky {
         let next = now + random.u64(0..=weather.calm);
-        Sky { weather, random, next, present: Vec::new(), happened: Vec::new() }
+        Sky { weather, random, next, present: Vec::new(), without, drawn: 0, happened: Vec::new() }
     }
 
     /// Lets the clocks of all hosts go wrong.
@@ -183,11 +201,16 @@ impl Sky {
         self.next = now + self.random.u64(1..=self.weather.calm);
         let fault = Fault::draw(&mut self.random, cluster.hosts.len());
         let lasts = self.random.u64(1..=self.weather.longest);
+        let number = self.drawn;
+        self.drawn += 1;
+        if self.without.contains(&number) {
+            return;
+        }
         if self.present.len() < self.weather.at_once && fault.is_possible(cluster) {
             cluster.timeline.note(now, &format!("fault: {fault}, for {lasts} ms"));
             fault.begin(cluster, &mut self.random);
             self.present.push((now + lasts, fault));
-            self.happened.push((now, now + lasts, fault));
+            self.happened.push(Happened { number, begin: now, end: now + lasts, fault });
         }
     }
 

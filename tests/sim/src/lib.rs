@@ -12,6 +12,8 @@
 //! | [`oracle`] | whether that may be, a file for each invariant |
 //! | [`judge`] | the end: rest, copies, files, strangers, a rebuild |
 //! | [`run`] | all of it for one seed |
+//! | [`scenarios`] | scripts, by the rules that they are about |
+//! | `mutations` | rules that are broken on purpose (builds with `--cfg mutation`) |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -20,9 +22,12 @@ pub mod faults;
 pub mod host;
 pub mod judge;
 pub mod load;
+#[cfg(mutation)]
+pub mod mutations;
 pub mod network;
 pub mod oracle;
 pub mod run;
+pub mod scenarios;
 pub mod stranger;
 pub mod tape;
 pub mod timeline;

@@ -1,12 +1,13 @@
 //! `cargo run --release -p sim -- --seeds N [--steps M]`: simulates clusters and tells what may not be.
 
+mod programs;
+
 use clap::Parser;
-use sim::faults::Weather;
+use programs::{Job, Sum};
+use sim::faults::{Happened, Weather};
 use sim::run::{Outcome, Settings, run};
-use std::process::{Command, ExitCode};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use sim::scenarios;
+use std::process::ExitCode;
 
 /// Simulates a cluster under faults, all drawn from a seed, and checks what its clients were answered.
 #[derive(Parser)]
@@ -20,9 +21,12 @@ struct Args {
     /// How long clients ask under faults, in milliseconds of the simulated time
     #[arg(long, default_value_t = 20_000)]
     steps: u64,
-    /// Only the first faults of a seed happen
+    /// Leave these faults of a seed out, by their numbers
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<usize>,
+    /// Leave out of each seed that fails every fault without which it fails as well
     #[arg(long)]
-    faults: Option<usize>,
+    shrink: bool,
     /// What of the servers' logs is shown: error, warn, info, debug, or module=level pairs
     #[arg(long, default_value = "warn")]
     log: String,
@@ -38,126 +42,80 @@ struct Args {
     /// The most time between two faults, ms
     #[arg(long, default_value_t = Weather::default().calm)]
     calm: u64,
+    /// Play this script instead of drawing faults and load, or `all`; `list` names them
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Break this rule (builds with `--cfg mutation`)
+    #[arg(long)]
+    mutation: Option<String>,
+    /// Break each rule, or those of --mutation (several, with commas), and tell what notices it, and after how many seeds
+    #[arg(long)]
+    mutations: bool,
     /// Simulate one seed here, and say what came of it for the program that asked
     #[arg(long, hide = true)]
     alone: bool,
 }
 
-/// What a program that simulated one seed says in its last line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    faults: u64,
-    asked: u64,
-    done: u64,
-    violations: u64,
-    /// Differs between two runs that were not the same.
-    print: u64,
-}
-
-impl Sum {
-    fn of(outcome: &Outcome) -> Sum {
-        let (trace, history) = outcome.print;
-        Sum {
-            faults: outcome.faults.len() as u64,
-            asked: outcome.requests.0 as u64,
-            done: outcome.requests.1 as u64,
-            violations: outcome.violations.len() as u64,
-            print: trace ^ history.rotate_left(32),
-        }
-    }
-
-    fn line(&self) -> String {
-        let Sum { faults, asked, done, violations, print } = self;
-        format!("sum {faults} {asked} {done} {violations} {print}")
-    }
-
-    fn parse(line: &str) -> Option<Sum> {
-        let numbers: Option<Vec<u64>> =
-            line.strip_prefix("sum ")?.split(' ').map(|word| word.parse().ok()).collect();
-        let [faults, asked, done, violations, print] = numbers?[..] else { return None };
-        Some(Sum { faults, asked, done, violations, print })
-    }
-}
-
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.alone || (args.seeds == 1 && !args.twice) {
-        return simulate(&args);
+    if args.mutations {
+        return prove(&args);
     }
-    let begin = Instant::now();
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let (next, failed) = (AtomicU64::new(args.seed), AtomicU64::new(0));
-    let all = Mutex::new(Sum::default());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.seed + args.seeds {
-                        return;
-                    }
-                    if !check(&args, seed, &all) {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+    if let Some(name) = &args.mutation
+        && let Err(why) = break_rule(name)
+    {
+        eprintln!("{why}");
+        return ExitCode::FAILURE;
+    }
+    let names: Vec<&'static str> = match args.scenario.as_deref() {
+        Some("list") => {
+            scenarios::all().iter().for_each(|scenario| println!("{}", scenario.name));
+            return ExitCode::SUCCESS;
         }
-    });
-    let (failed, all) = (failed.into_inner(), all.into_inner().unwrap_or_default());
-    println!(
-        "{} seeds of {} ms, {} faults, {} requests, {} of them done: {failed} seeds failed ({:.0} s)",
-        args.seeds,
-        args.steps,
-        all.faults,
-        all.asked,
-        all.done,
-        begin.elapsed().as_secs_f64()
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Simulates a seed in a program of its own: what a library counts for its whole process begins anew there, and a run is
-/// the same as the run before. Whether all was well.
-fn check(args: &Args, seed: u64, all: &Mutex<Sum>) -> bool {
-    let Some((told, sum)) = alone(args, seed) else {
-        println!("seed {seed}: the simulation itself has failed");
-        return false;
+        Some("all") => scenarios::all().iter().map(|scenario| scenario.name).collect(),
+        Some(name) => match scenarios::all().iter().find(|scenario| scenario.name == name) {
+            Some(scenario) => vec![scenario.name],
+            None => {
+                eprintln!("there is no scenario {name}: see --scenario list");
+                return ExitCode::FAILURE;
+            }
+        },
+        None => Vec::new(),
     };
-    print!("{told}");
-    if let Ok(mut all) = all.lock() {
-        all.faults += sum.faults;
-        all.asked += sum.asked;
-        all.done += sum.done;
+    if args.alone || (args.seeds == 1 && !args.twice && names.len() < 2) {
+        return simulate(&args, names.first().copied());
     }
-    let is_same = !args.twice || alone(args, seed).is_some_and(|(_, again)| again == sum);
-    if !is_same {
-        println!("seed {seed}: two runs differ");
-    }
-    is_same && sum.violations == 0
+    let seeds = args.seed..args.seed + args.seeds;
+    let jobs = seeds.flat_map(|seed| {
+        let scripts: Vec<_> =
+            if names.is_empty() { vec![None] } else { names.iter().copied().map(Some).collect() };
+        let mutation = args.mutation.clone();
+        let without = args.without.clone();
+        scripts.into_iter().map(move |scenario| Job {
+            seed,
+            scenario,
+            mutation: mutation.clone(),
+            without: without.clone(),
+        })
+    });
+    programs::run_all(&args, jobs.collect())
 }
 
-fn alone(args: &Args, seed: u64) -> Option<(String, Sum)> {
-    let mut command = Command::new(std::env::current_exe().ok()?);
-    command.args(["--alone", "--seed", &seed.to_string(), "--steps", &args.steps.to_string()]);
-    command.args(["--calm", &args.calm.to_string(), "--log", &args.log]);
-    command.args(args.faults.iter().flat_map(|faults| ["--faults".to_owned(), faults.to_string()]));
-    command.args(args.timeline.then_some("--timeline"));
-    let output = command.output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let (told, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
-    let told = if told.is_empty() { String::new() } else { format!("{told}\n") };
-    Some((told, Sum::parse(last)?))
-}
-
-fn simulate(args: &Args) -> ExitCode {
+fn simulate(args: &Args, scenario: Option<&str>) -> ExitCode {
     // What panics within a host is part of the simulation, and told there.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    let mut settings = Settings::new(args.seed, args.steps);
-    settings.log.clone_from(&args.log);
-    settings.faults = args.faults;
-    settings.weather.calm = args.calm;
-    let outcome = run(settings);
-    tell(args, &outcome);
+    let script = scenario.and_then(|name| scenarios::all().into_iter().find(|it| it.name == name));
+    let outcome = match script {
+        Some(script) => scenarios::play(script, args.seed, &args.log),
+        None => {
+            let mut settings = Settings::new(args.seed, args.steps);
+            settings.log.clone_from(&args.log);
+            settings.without = args.without.iter().copied().collect();
+            settings.weather.calm = args.calm;
+            run(settings)
+        }
+    };
+    tell(args, scenario, &outcome);
     let sum = Sum::of(&outcome);
     if args.alone {
         println!("{}", sum.line());
@@ -167,35 +125,70 @@ fn simulate(args: &Args) -> ExitCode {
     if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(args: &Args, outcome: &Outcome) {
+fn tell(args: &Args, scenario: Option<&str>, outcome: &Outcome) {
     if args.timeline {
         outcome.timeline.iter().for_each(|line| println!("{line}"));
     }
     if outcome.violations.is_empty() {
         return;
     }
-    println!("seed {}:", args.seed);
-    for (begin, end, fault) in &outcome.faults {
-        println!("  {begin:>7} – {end:<7} {fault}");
+    println!("seed {}{}:", args.seed, scenario.map(|name| format!(" of {name}")).unwrap_or_default());
+    for Happened { number, begin, end, fault } in &outcome.faults {
+        println!("  #{number:<3} {begin:>7} – {end:<7} {fault}");
     }
     for violation in &outcome.violations {
         println!("  {}: {}", violation.invariant, violation.what);
     }
+    let what = match scenario {
+        Some(name) => format!("--scenario {name} --seed {}", args.seed),
+        None => format!("--seed {} --steps {} --calm {}", args.seed, args.steps, args.calm),
+    };
+    let without: Vec<String> = args.without.iter().map(usize::to_string).collect();
+    let what = if without.is_empty() { what } else { format!("{what} --without {}", without.join(",")) };
+    let mutation = args.mutation.as_ref().map(|name| format!(" --mutation {name}")).unwrap_or_default();
     println!(
-        "  again, with what happened: cargo run --release -p sim -- --seed {} --steps {} --calm {} --timeline --log info",
-        args.seed, args.steps, args.calm
+        "  again, with what happened: cargo run --release -p sim -- {what}{mutation} --timeline --log info"
     );
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[cfg(not(mutation))]
+const NO_MUTATIONS: &str = "this build has no mutations: build it with RUSTFLAGS=\"--cfg mutation\"";
 
-    #[test]
-    fn what_one_program_says_the_other_understands() {
-        let sum = Sum { faults: 1, asked: 2, done: 3, violations: 4, print: u64::MAX };
-        assert_eq!(Sum::parse(&sum.line()), Some(sum));
-        assert_eq!(Sum::parse("sum 1 2 3"), None);
-        assert_eq!(Sum::parse("seed 1: wrong"), None);
+#[cfg(not(mutation))]
+fn break_rule(_: &str) -> Result<(), String> {
+    Err(NO_MUTATIONS.to_owned())
+}
+
+#[cfg(not(mutation))]
+fn prove(_: &Args) -> ExitCode {
+    eprintln!("{NO_MUTATIONS}");
+    ExitCode::FAILURE
+}
+
+#[cfg(mutation)]
+fn break_rule(name: &str) -> Result<(), String> {
+    let mutation = sim::mutations::find(name).ok_or_else(|| format!("there is no mutation {name}"))?;
+    types::mutation::set(mutation);
+    Ok(())
+}
+
+/// Breaks each rule and prints a table: which scenario of the rule notices, and which seed, by which invariant.
+#[cfg(mutation)]
+fn prove(args: &Args) -> ExitCode {
+    let wanted: Option<Vec<&str>> = args.mutation.as_deref().map(|names| names.split(',').collect());
+    let mut missed = 0;
+    println!("| mutation | of | noticed by the scenario | by random seeds |");
+    println!("|---|---|---|---|");
+    for (mutation, rule) in sim::mutations::ALL {
+        let name = format!("{mutation:?}");
+        if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&name.as_str())) {
+            continue;
+        }
+        let script = programs::first_script(args, &name, rule);
+        let seed = programs::first_seed(args, &name);
+        missed += u32::from(script.is_none() && seed.is_none());
+        let seed = seed.unwrap_or_else(|| format!("not by {}", args.seeds));
+        println!("| `{name}` | {rule} | {} | {seed} |", script.unwrap_or_else(|| "–".to_owned()));
     }
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,7 +1,7 @@
 //! One seed: a cluster, clients, faults, rest, judgement.
 
 use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
-use crate::faults::{Fault, Sky, Weather};
+use crate::faults::{Happened, Sky, Weather};
 use crate::judge::judge;
 use crate::load::{self, Came, History, Plan};
 use crate::network::Tick;
@@ -9,6 +9,7 @@ use crate::oracle::Violation;
 use crate::tape;
 use crate::timeline::Timeline;
 use fastrand::Rng;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,14 +34,20 @@ pub struct Settings {
     pub weather: Weather,
     /// What of the servers' logs goes into the timeline.
     pub log: String,
-    /// Only the first faults happen; none: all that are drawn. For finding out which of them matter.
-    pub faults: Option<usize>,
+    /// Faults that do not happen, by their numbers: for finding out which of them matter.
+    pub without: BTreeSet<usize>,
 }
 
 impl Settings {
     /// The usual.
     pub fn new(seed: u64, steps: Tick) -> Settings {
-        Settings { seed, steps, weather: Weather::default(), log: "warn".to_owned(), faults: None }
+        Settings {
+            seed,
+            steps,
+            weather: Weather::default(),
+            log: "warn".to_owned(),
+            without: BTreeSet::new(),
+        }
     }
 }
 
@@ -54,7 +61,7 @@ pub struct Outcome {
     /// Requests, and those of them that were done.
     pub requests: (usize, usize),
     /// Faults, and when.
-    pub faults: Vec<(Tick, Tick, Fault)>,
+    pub faults: Vec<Happened>,
     /// What happened, for people.
     pub timeline: Vec<String>,
 }
@@ -132,13 +139,11 @@ fn play(settings: &Settings, timeline: &Timeline, outcome: &mut Outcome) -> Resu
     }
     // They connect before anything fails.
     cluster.pass(100);
-    let mut sky = Sky::new(settings.weather.clone(), random.fork(), cluster.now());
+    let mut sky = Sky::new(settings.weather.clone(), settings.without.clone(), random.fork(), cluster.now());
     sky.set_clocks(&mut cluster);
     let end = cluster.now() + settings.steps;
     while cluster.now() < end {
-        if settings.faults.is_none_or(|most| sky.happened.len() < most) {
-            sky.look(&mut cluster);
-        }
+        sky.look(&mut cluster);
         cluster.tick();
     }
     sky.clear(&mut cluster);

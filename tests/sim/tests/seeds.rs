@@ -41,3 +41,10 @@ fn a_seed_that_is_simulated_again_shows_what_happened() {
         "{told}"
     );
 }
+
+#[test]
+fn every_scripted_interleaving_ends_as_its_rule_says() {
+    let output = sim(&["--scenario", "all"]);
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+}

@@ -1,0 +1,168 @@
+//! Writes: R10 to R19, R28.
+
+use super::Table;
+use super::stage::{A, B, LONG, Stage};
+use crate::cluster::{BACKUP, SS1};
+use crate::load::value_of;
+use client::{Content, ReadOptions, WriteOptions};
+use types::Code;
+
+pub(super) const ALL: Table = &[
+    ("r10_what_was_prepared_survives_the_restart_of_its_server", r10),
+    ("r11_what_is_owed_is_listed_and_older_content_is_served_meanwhile", r11),
+    ("r12_what_is_owed_comes_back_and_becomes_a_conflict_if_it_lost", r12),
+    ("r13_a_repeated_request_is_done_once", r13),
+    ("r14_a_write_into_a_folder_that_has_moved_lands_nowhere_else", r14),
+    ("r18_an_upload_goes_on_when_its_server_is_killed", r18),
+    ("r19_sync_waits_for_both", r19),
+    ("r28_an_upload_outlives_two_reigns", r28),
+];
+
+/// Its `WriteComplete` is on its way, or answered, and no row has come, when it is killed.
+fn r10(s: &mut Stage) {
+    s.kill(BACKUP);
+    s.pass(2000);
+    for round in 0..8 {
+        let path = format!("/own/{round}");
+        let written = s.begin_write(A, &path, false);
+        s.pass(2 * round);
+        s.cluster.wait(if round % 2 == 0 { LONG } else { 0 }, |_| written.is_done());
+        s.kill(SS1);
+        s.start(SS1);
+        let written = s.answer(&written, LONG).flatten();
+        check!(s, written.is_some(), "a write is not done although its server is back");
+        check!(s, s.read(B, &path) == Some(written), "what was acknowledged cannot be read");
+    }
+}
+
+/// Writes a version that only the primary has, and kills that.
+fn owe(s: &mut Stage) -> (Option<u64>, Option<u64>) {
+    let first = s.write_sync(A, "/own/0");
+    s.settle();
+    s.cut(SS1, BACKUP);
+    let second = s.write(A, "/own/0");
+    s.kill(SS1);
+    s.until_serves(BACKUP, LONG);
+    s.mend();
+    (first, second)
+}
+
+fn r11(s: &mut Stage) {
+    let (first, second) = owe(s);
+    let read = s.begin_read(B, "/own/0");
+    let read = s.answer(&read, 4000).flatten();
+    check!(s, read == Some(first), "what the backup holds is not served");
+    s.start(SS1);
+    s.settle();
+    check!(
+        s,
+        s.read(B, "/own/0") == Some(second),
+        "what was owed is not the head although nobody wrote since"
+    );
+}
+
+fn r12(s: &mut Stage) {
+    let (_, second) = owe(s);
+    let third = s.write(A, "/own/0");
+    s.start(SS1);
+    s.settle();
+    check!(s, s.read(B, "/own/0") == Some(third), "what lost is the head");
+    check!(s, second.is_some(), "the second version was not written");
+    // That it is kept beside the head is judged in the end (I2).
+}
+
+/// The answer is lost, others see what was done and do something else, then it is asked again.
+fn r13(s: &mut Stage) {
+    for round in 0..6 {
+        let path = format!("/shared/{round}");
+        s.write_sync(B, &path);
+        s.read(A, &path);
+        let host = s.host_of(A);
+        let written = s.begin_write(A, &path, false);
+        s.pass(2 + round % 3);
+        s.cut_one_way(SS1, host);
+        s.pass(300);
+        s.read(B, &path);
+        s.write(B, &path);
+        s.break_streams(SS1, host);
+        s.mend();
+        s.answer(&written, LONG);
+        s.read(B, &path);
+        s.read(A, &path);
+    }
+}
+
+/// A client has looked a folder up, and another one gives it another name.
+fn r14(s: &mut Stage) {
+    for round in 0..3 {
+        let (old, new) = (format!("/tree{round}"), format!("/moved{round}"));
+        let (file, moved) = (format!("{old}/file"), format!("{new}/file"));
+        let folder = old.clone();
+        s.ask(A, move |client, _| async move { client.mkdir(&folder, true, None).await });
+        let first = s.write_sync(A, &file);
+        let renamed =
+            s.ask(B, move |client, _| async move { client.rename(&old, &new, &Default::default()).await });
+        check!(s, matches!(renamed, Some(Ok(_))), "a folder cannot be moved");
+        let written = s.ask(A, move |client, _| async move {
+            client.write(&file, Content::from("late"), &WriteOptions::default()).await
+        });
+        let refused = matches!(&written, Some(Err(error)) if error.code == Code::NotFound);
+        check!(s, refused, "a write by the old path is not refused");
+        // Read past the history: it stands there under another path.
+        let read = s.ask(B, move |client, _| async move {
+            let mut reader = client.read(&moved, &ReadOptions::default()).await?;
+            reader.to_end(4 << 20).await
+        });
+        let value = read.and_then(Result::ok).and_then(|bytes| value_of(&bytes));
+        check!(s, value == first, "what was written before is not there under the new path");
+        s.remove_tree(A, &format!("/moved{round}"));
+    }
+}
+
+/// Uploads something large, does something `millis` into it, and tells whether it is there in the end.
+fn upload(s: &mut Stage, path: &'static str, millis: u64, meanwhile: impl FnOnce(&mut Stage)) {
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    let content = bytes.clone();
+    let written = s.begin_ask(A, move |client, _| async move {
+        client.write(path, Content::from(content), &WriteOptions::default()).await
+    });
+    s.pass(millis);
+    meanwhile(s);
+    let written = s.answer(&written, LONG);
+    check!(s, matches!(written, Some(Ok(_))), "the upload is not done");
+    let read = s.ask(B, move |client, _| async move {
+        let mut reader = client.read(path, &ReadOptions::default()).await?;
+        reader.to_end(4 << 20).await
+    });
+    check!(s, matches!(&read, Some(Ok(read)) if *read == bytes), "another content is read");
+}
+
+fn r28(s: &mut Stage) {
+    upload(s, "/own/a", 25, |s| {
+        s.switch_to(BACKUP);
+        s.pass(10);
+        s.kill(BACKUP);
+        s.pass(1500);
+    });
+    s.start(BACKUP);
+    s.settle();
+}
+
+fn r18(s: &mut Stage) {
+    for (path, millis) in [("/own/a", 15), ("/own/b", 40)] {
+        upload(s, path, millis, |s| s.kill(SS1));
+        s.start(SS1);
+        s.settle();
+    }
+}
+
+fn r19(s: &mut Stage) {
+    s.write_sync(A, "/shared/0");
+    s.kill(BACKUP);
+    let written = s.begin_write(A, "/shared/0", true);
+    s.pass(4000);
+    check!(s, !written.is_done(), "it was acknowledged with one copy");
+    s.start(BACKUP);
+    let written = s.answer(&written, LONG).flatten();
+    check!(s, written.is_some(), "it is not done although both are there");
+}
