@@ -3,13 +3,15 @@
 use clap::{Args, ValueEnum};
 use net::options::{self, LogOptions};
 use net::settings::{Known, Values};
+use nm_core::flap::Damping;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use types::Result;
-use types::limits::{CAPABILITY_TTL, Pace};
+use types::limits::{CAPABILITY_TTL, FAILURES_KEPT, FLAP_FAILURES, FLAP_WINDOW, Pace};
 
 /// What a running name manager takes anew on SIGHUP.
-const TUNABLE: [&str; 4] = ["failback", "fast-failover", "relay", "log-level"];
+const TUNABLE: [&str; 6] =
+    ["failback", "fast-failover", "flap-failures", "flap-window", "relay", "log-level"];
 
 /// A choice, as it is said on the command line.
 fn word(choice: &impl ValueEnum) -> Option<String> {
@@ -79,6 +81,17 @@ pub struct Config {
     /// Whether a server whose process is known to be gone is failed at once
     #[arg(long, value_enum, default_value_t, env = "PAIRFS_FAST_FAILOVER")]
     pub fast_failover: Switch,
+    /// Take a server for failed, though its heartbeats come, once its disk or its data port has not answered for so many
+    /// seconds [default: 30, with --fast 5]
+    #[arg(long, value_name = "SECONDS", env = "PAIRFS_HANG_TIMEOUT", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub hang_timeout: Option<u64>,
+    /// A server that failed so often within --flap-window does not take its role back by itself before it was stable that
+    /// long; 0: it always does [default: 3, with --fast 0]
+    #[arg(long, value_name = "N", env = "PAIRFS_FLAP_FAILURES", value_parser = clap::value_parser!(u64).range(..=FAILURES_KEPT as u64))]
+    pub flap_failures: Option<u64>,
+    /// The time in which its failures are counted, and for which it has to be stable
+    #[arg(long, value_name = "SECONDS", env = "PAIRFS_FLAP_WINDOW", default_value_t = FLAP_WINDOW.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub flap_window: u64,
     /// Make the state durable, and let the log before it go, after so many entries
     #[arg(long, value_name = "N", env = "PAIRFS_CHECKPOINT_ENTRIES", value_parser = clap::value_parser!(u64).range(2..))]
     pub checkpoint_entries: Option<u64>,
@@ -128,6 +141,9 @@ impl Config {
             fast,
             failback,
             fast_failover,
+            hang_timeout: _,
+            flap_failures: _,
+            flap_window,
             relay,
             checkpoint_entries,
             capability_life,
@@ -148,6 +164,9 @@ impl Config {
             ("fast", Some(fast.to_string())),
             ("failback", word(failback)),
             ("fast-failover", word(fast_failover)),
+            ("hang-timeout", Some(self.pace().hang.as_secs().to_string())),
+            ("flap-failures", Some(self.damping().failures.to_string())),
+            ("flap-window", Some(flap_window.to_string())),
             ("relay", word(relay)),
             ("checkpoint-entries", checkpoint_entries.map(|entries| entries.to_string())),
             ("capability-life", Some(capability_life.to_string())),
@@ -172,7 +191,16 @@ impl Config {
 
     /// The times of heartbeats and leases.
     pub fn pace(&self) -> Pace {
-        if self.fast { Pace::FAST } else { Pace::NORMAL }
+        let pace = if self.fast { Pace::FAST } else { Pace::NORMAL };
+        Pace { hang: self.hang_timeout.map_or(pace.hang, Duration::from_secs), ..pace }
+    }
+
+    /// When a server that fails again and again is kept from its role. At the fast pace never, unless that is said: there
+    /// servers fail because somebody tries what happens then.
+    pub(crate) fn damping(&self) -> Damping {
+        let default = if self.fast { 0 } else { FLAP_FAILURES as u64 };
+        let failures = self.flap_failures.unwrap_or(default) as usize;
+        Damping { failures, window: Duration::from_secs(self.flap_window) }
     }
 
     pub(crate) fn cluster_secret(&self) -> PathBuf {

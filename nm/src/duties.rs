@@ -202,6 +202,7 @@ impl Manager {
                     live.broken(server, &roles.pair, partner, now)
                 }),
                 alive: live.alive(server, now),
+                ill: live.gray.illness(server),
                 connected: facts.connected,
                 leaving: live.leaving(server).is_some(),
                 owed: facts.owed,
@@ -221,13 +222,20 @@ impl Manager {
             lease_ended: live.leases.ended(pair, now),
             handover_in_time: memo.handover_since.is_some_and(|since| since.elapsed() < HANDOVER_MAX),
             wish: live.wishes.get(&pair).map(String::as_str),
-            auto_failback: self.settings.auto_failback(),
+            auto_failback: self.settings.auto_failback() && self.damped(&roles).is_none(),
             may_hand_over: is_over(memo.no_handover_before),
             may_bring: is_over(memo.no_bring_before),
         };
         let next = duty::next(&scene);
         drop(live);
         Ok(Some((roles, next)))
+    }
+
+    /// How long the preferred member is still kept from its role because it failed again and again.
+    pub(crate) fn damped(&self, roles: &Roles) -> Option<Duration> {
+        let preferred = roles.server(&roles.pair.preferred).filter(|server| !server.failed)?;
+        let waits = preferred.name != roles.pair.acting;
+        waits.then(|| self.settings.damping().left(preferred, self.proposer.time())).flatten()
     }
 
     fn facts(

@@ -5,7 +5,7 @@
 //!
 //! | room | job |
 //! |---|---|
-//! | [`watch`] | notices silence |
+//! | [`watch`], [`port`] | notice silence, and who is heard but does no work |
 //! | [`evidence`] | notices death |
 //! | [`duties`], [`reign`] | do for each pair what `nm_core::duty` says |
 //! | [`members`], [`feeders`] | connections to storage servers and the feeds over them |
@@ -34,6 +34,7 @@ mod manager;
 mod members;
 mod ops;
 mod placement;
+mod port;
 mod proposer;
 mod pushes;
 mod rebuild;

@@ -1,10 +1,12 @@
 //! What this leader knows beside the log: heartbeats, leases, who wants to leave. Volatile; a new leader
 //! begins with nothing of it.
 
+use crate::port;
 use net::Session;
+use nm_core::gray::Gray;
 use nm_core::lease::Leases;
 use nm_core::monitor::Monitor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use types::limits::Pace;
@@ -28,6 +30,10 @@ pub(crate) struct Beat {
     pub(crate) set_aside: u64,
     /// Why its store takes no more writes until it is started again; empty if it does.
     pub(crate) broken: String,
+    /// Age of its oldest unfinished disk operation, ms.
+    pub(crate) oldest_io_ms: u64,
+    /// Age of the last sync of its disk, ms.
+    pub(crate) last_sync_ms: Option<u64>,
 }
 
 /// How far a server that stops has got.
@@ -44,8 +50,12 @@ pub(crate) enum Leaving {
 pub(crate) struct Live {
     pub(crate) leases: Leases,
     pub(crate) monitor: Monitor,
+    /// Who is heard and does no work.
+    pub(crate) gray: Gray,
     pub(crate) beats: BTreeMap<String, Beat>,
     leaving: BTreeMap<String, (u64, Leaving)>,
+    /// Pairs of which it was told that the preferred member is kept from its role.
+    pub(crate) damped: BTreeSet<u32>,
     /// Whom an operator wants to act, by pair.
     pub(crate) wishes: BTreeMap<u32, String>,
 }
@@ -62,8 +72,10 @@ impl Live {
         Live {
             leases: Leases::new(pace, since, acting),
             monitor: Monitor::new(pace, since),
+            gray: Gray::new(pace.hang, port::apart(pace)),
             beats: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            damped: BTreeSet::new(),
             wishes: BTreeMap::new(),
         }
     }

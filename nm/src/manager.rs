@@ -12,11 +12,12 @@ use crate::signals::Signals;
 use crate::unseen::Unseen;
 use net::clock;
 use net::settings::Effective;
+use nm_core::flap::Damping;
 use nm_core::state::{Cluster, State};
 use nm_core::store::StoreError;
 use nm_raft::{Raft, View};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -46,6 +47,8 @@ pub(crate) struct Tunable {
     fast_failover: AtomicBool,
     /// A [`RelayMode`].
     relay: AtomicI32,
+    /// When a server is kept from its role: failures, ms.
+    damping: (AtomicUsize, AtomicU64),
     /// All settings, for people.
     effective: Effective,
 }
@@ -54,7 +57,8 @@ impl Tunable {
     pub(crate) fn new(config: &Config) -> Tunable {
         let (auto_failback, fast_failover) = (AtomicBool::new(true), AtomicBool::new(true));
         let effective = Effective::new(config.values(), &Config::known());
-        let tunable = Tunable { auto_failback, fast_failover, relay: AtomicI32::new(0), effective };
+        let (relay, damping) = (AtomicI32::new(0), Default::default());
+        let tunable = Tunable { auto_failback, fast_failover, relay, damping, effective };
         tunable.set(config);
         tunable
     }
@@ -62,6 +66,9 @@ impl Tunable {
     pub(crate) fn set(&self, config: &Config) {
         self.auto_failback.store(config.failback == Failback::Auto, Ordering::Relaxed);
         self.fast_failover.store(config.fast_failover == Switch::On, Ordering::Relaxed);
+        let Damping { failures, window } = config.damping();
+        self.damping.0.store(failures, Ordering::Relaxed);
+        self.damping.1.store(window.as_millis() as u64, Ordering::Relaxed);
         let relay = match config.relay {
             Relay::Auto => RelayMode::Auto,
             Relay::Always => RelayMode::Always,
@@ -80,6 +87,13 @@ impl Settings {
 
     pub(crate) fn fast_failover(&self) -> bool {
         self.tunable.fast_failover.load(Ordering::Relaxed)
+    }
+
+    /// When a server that fails again and again is kept from its role.
+    pub(crate) fn damping(&self) -> Damping {
+        let (failures, window) = &self.tunable.damping;
+        let window = Duration::from_millis(window.load(Ordering::Relaxed));
+        Damping { failures: failures.load(Ordering::Relaxed), window }
     }
 
     /// All of them, for people.

@@ -3,6 +3,7 @@
 use crate::compare::compare;
 use crate::feeders::{Line, acknowledge, pump};
 use crate::manager::Manager;
+use crate::port;
 use bytes::Bytes;
 use net::redial::Attempt;
 use net::{Connection, Credential, Reconnecting};
@@ -164,6 +165,7 @@ impl Manager {
             tasks.spawn(pump(self.clone(), member.clone(), line.clone()));
         }
         tasks.spawn(acknowledge(self.clone(), member.clone()));
+        tasks.spawn(port::ask(self.clone(), member.clone()));
         if server.compare {
             tasks.spawn(compare(self.clone(), member.clone()));
         }

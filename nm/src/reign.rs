@@ -34,12 +34,18 @@ impl Manager {
         let result = match duty {
             Duty::Wait => Ok(false),
             Duty::Fail { server, incarnation, reason, promote } => {
-                let known = roles.server(server).and_then(|server| self.members.get(server));
-                let (control_cursor, pair_cursor, journal) =
-                    known.map(|member| member.acknowledged()).unwrap_or_default();
-                let (server, incarnation, reason) = (server.clone(), *incarnation, reason.clone());
-                let fail = Fail { server, incarnation, reason, control_cursor, pair_cursor, journal };
+                let fail = self.failure(roles, server, *incarnation, reason);
                 self.fail(roles, fail, promote.as_deref()).await
+            }
+            Duty::Replace { server, incarnation, reason, to } => {
+                let fail = self.failure(roles, server, *incarnation, reason);
+                match self.answers(roles, to).await {
+                    true => {
+                        let reason = format!("{server} has failed: {reason}");
+                        self.promote(roles, Some(fail), to, &reason).await
+                    }
+                    false => Ok(false),
+                }
             }
             Duty::Promote { to, reason } => self.promote(roles, None, to, reason).await,
             Duty::Survey { server } => self.survey(roles, server).await,
@@ -78,6 +84,16 @@ impl Manager {
             tracing::warn!(pair = roles.pair.name, ?duty, %error, "a duty failed");
             false
         })
+    }
+
+    /// The word that `server` has failed.
+    fn failure(&self, roles: &Roles, server: &str, incarnation: u64, reason: &str) -> Fail {
+        let known = roles.server(server).and_then(|server| self.members.get(server));
+        let (control_cursor, pair_cursor, journal) =
+            known.map(|member| member.acknowledged()).unwrap_or_default();
+        let stopped = roles.server(server).is_some_and(|server| self.live().leaving(server).is_some());
+        let (server, reason) = (server.to_owned(), reason.to_owned());
+        Fail { server, incarnation, reason, control_cursor, pair_cursor, journal, stopped }
     }
 
     /// Proposes what keeps everyone in the pair from a lease until its fate is known (R3).

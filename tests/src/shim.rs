@@ -1,4 +1,5 @@
-//! What the world does to one process alone: its wall clock jumps, its disk fails to make things durable. A small
+//! What the world does to one process alone: its wall clock jumps, its disk fails to make things durable or hangs, it does
+//! not hear what is said to it. A small
 //! library in C, built by the system's compiler and preloaded, stands between the process and libc.
 
 use crate::by_hand::Conditions;
@@ -40,6 +41,8 @@ impl Shim {
             ("LD_PRELOAD".to_owned(), path(self.file("shim.so"))),
             ("SHIM_CLOCK".to_owned(), path(self.file("clock"))),
             ("SHIM_EIO".to_owned(), path(self.file("eio"))),
+            ("SHIM_HANG".to_owned(), path(self.file("hang"))),
+            ("SHIM_MUTE".to_owned(), path(self.file("mute"))),
         ]
     }
 
@@ -56,6 +59,16 @@ impl Shim {
     /// From now on no file whose path contains `part` can be made durable.
     pub fn fail_syncs_of(&self, part: &str) {
         replace(&self.file("eio"), part);
+    }
+
+    /// From now on nothing that is asked of a file whose path contains `part` ends; with nothing in `part` all goes on.
+    pub fn hang_disk(&self, part: &str) {
+        replace(&self.file("hang"), part);
+    }
+
+    /// Whether the process hears nothing of its sockets but of those for heartbeats.
+    pub fn mute(&self, mute: bool) {
+        replace(&self.file("mute"), if mute { "mute" } else { "" });
     }
 }
 

@@ -110,6 +110,12 @@ pub const COLLECT_WITHOUT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the partner of a damaged member that acted last has, to catch up from the name manager alone, before nobody
 /// is said to be able to tell what was damaged (R31).
 pub const DAMAGE_PATIENCE: Duration = Duration::from_secs(30);
+/// Times of failures that are kept of a server, to tell whether it fails again and again.
+pub const FAILURES_KEPT: usize = 16;
+/// A server that failed so often…
+pub const FLAP_FAILURES: usize = 3;
+/// …within this time does not take its role back by itself before it was stable that long.
+pub const FLAP_WINDOW: Duration = Duration::from_secs(600);
 /// Ids of records in one page of a comparison (R24).
 pub const COMPARE_PAGE: usize = 8192;
 /// Records that are set aside, in one page.
@@ -137,24 +143,28 @@ pub struct Pace {
     pub guard: Duration,
     /// Tombstones are collected this often (R24).
     pub collect: Duration,
+    /// A server whose disk or data port has not answered for so long does no work, though its heartbeats arrive.
+    pub hang: Duration,
 }
 
 impl Pace {
-    /// The default: 5 s, 5 s, 15 s, guard 1 s, collection every minute.
+    /// The default: 5 s, 5 s, 15 s, guard 1 s, collection every minute, hanging after 30 s.
     pub const NORMAL: Pace = Pace {
         heartbeat: Duration::from_secs(5),
         check: Duration::from_secs(5),
         timeout: Duration::from_secs(15),
         guard: Duration::from_secs(1),
         collect: Duration::from_secs(60),
+        hang: Duration::from_secs(30),
     };
-    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms, collection every second.
+    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms, collection every second, hanging after 5 s.
     pub const FAST: Pace = Pace {
         heartbeat: Duration::from_millis(200),
         check: Duration::from_millis(200),
         timeout: Duration::from_secs(1),
         guard: Duration::from_millis(200),
         collect: Duration::from_secs(1),
+        hang: Duration::from_secs(5),
     };
 
     /// How long a lease runs from the sending of the heartbeat it answers (R2).
@@ -185,5 +195,8 @@ const _: () = {
     assert!(Pace::NORMAL.guard.as_millis() < Pace::NORMAL.timeout.as_millis());
     assert!(3 * Pace::NORMAL.heartbeat.as_millis() <= Pace::NORMAL.timeout.as_millis());
     assert!(3 * Pace::FAST.heartbeat.as_millis() <= Pace::FAST.timeout.as_millis());
+    assert!(FLAP_FAILURES <= FAILURES_KEPT);
     assert!(HANDOVER_MAX.as_millis() < Pace::FAST.timeout.as_millis());
+    assert!(Pace::NORMAL.hang.as_millis() > Pace::NORMAL.timeout.as_millis(), "slow is not silent");
+    assert!(Pace::FAST.hang.as_millis() > Pace::FAST.timeout.as_millis(), "slow is not silent");
 };

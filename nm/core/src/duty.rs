@@ -6,20 +6,27 @@
 //! |---|---|---|---|
 //! | 1 | the acting member is not failed | it is gone, the other is fresh and alive | [`Duty::Fail`] and promote |
 //! | 2 | a member is not failed | it is gone | [`Duty::Fail`] |
-//! | 3 | handover | its target is unfit, time is up, or another leader began it | [`Duty::Abort`] |
-//! | 4 | handover | the acting member's lease has not ended | [`Duty::LetGo`] |
-//! | 5 | handover, the target has every row | no lease | [`Duty::Restore`] |
-//! | 6 | handover | rows are under way | wait |
-//! | 7 | promoted | the acting member is alive and connected | [`Duty::Survey`] |
-//! | 8 | promoted, the acting member is failed or not recovered | | wait for its return |
-//! | 9 | steady, the acting member is failed or damaged | the other is fresh and alive | [`Duty::Promote`] |
-//! | 10 | steady, the acting member has recovered | alive, no lease of its own | [`Duty::Grant`] |
-//! | 11 | steady, the other holds owed versions | it acts with a lease, both connected | [`Duty::Bring`] |
-//! | 12 | a member's disk was replaced while it owed versions | | [`Duty::Lose`] |
-//! | 13 | a member is stale, compared, and has passed its marks | it is alive | [`Duty::CaughtUp`] |
-//! | 14 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
-//! | 15 | else | | wait |
+//! | 3 | the acting member is not failed | it is ill, the other is fresh, alive and well | [`Duty::Replace`] |
+//! | 4 | the other member is fresh | its disk hangs | [`Duty::Fail`] |
+//! | 5 | handover | its target is unfit, time is up, or another leader began it | [`Duty::Abort`] |
+//! | 6 | handover | the acting member's lease has not ended | [`Duty::LetGo`] |
+//! | 7 | handover, the target has every row | no lease | [`Duty::Restore`] |
+//! | 8 | handover | rows are under way | wait |
+//! | 9 | promoted | the acting member is alive, well and connected | [`Duty::Survey`] |
+//! | 10 | promoted, the acting member is failed or not recovered | | wait for its return |
+//! | 11 | steady, the acting member is failed or damaged | the other is fresh, alive and well | [`Duty::Promote`] |
+//! | 12 | steady, the acting member has recovered | alive, no lease of its own | [`Duty::Grant`] |
+//! | 13 | steady, the other holds owed versions | it acts with a lease, both connected | [`Duty::Bring`] |
+//! | 14 | a member's disk was replaced while it owed versions | | [`Duty::Lose`] |
+//! | 15 | a member is stale, compared, and has passed its marks | it is alive and well | [`Duty::CaughtUp`] |
+//! | 16 | steady, the other is fresh and nothing is owed | wanted, alive, lag within bounds | [`Duty::Handover`] |
+//! | 17 | else | | wait |
+//!
+//! *Ill* is who answers heartbeats but does no work ([`crate::gray`]). One that acts and has nobody to stand in for it
+//! stays, as it is better than nobody; one that does not act and whose port does not answer stays fresh, as it lacks
+//! nothing: it cannot be promoted before it answers.
 
+use crate::gray::Illness;
 use types::mutation::{self, Mutation};
 use types::record::{Damage, Pair, Phase, Server};
 
@@ -32,6 +39,8 @@ pub struct Member<'a> {
     pub gone: Option<&'a str>,
     /// This leader hears it.
     pub alive: bool,
+    /// Why it does no work though it is heard, if that is so.
+    pub ill: Option<Illness>,
     /// This leader has a connection to it.
     pub connected: bool,
     /// It wants to stop.
@@ -47,14 +56,14 @@ pub struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// R8: fresh, and not known to be away.
+    /// R8: fresh, and not known to be away or ill.
     fn can_take_over(&self) -> bool {
         let fresh = self.server.fresh || mutation::is(Mutation::PromoteStale);
         fresh && self.server.recovered && self.usable() && !self.leaving
     }
 
     fn usable(&self) -> bool {
-        !self.server.failed && self.gone.is_none() && self.alive && self.connected
+        !self.server.failed && self.gone.is_none() && self.alive && self.connected && self.ill.is_none()
     }
 }
 
@@ -73,7 +82,7 @@ pub struct Scene<'a> {
     pub handover_in_time: bool,
     /// An operator has asked for this member.
     pub wish: Option<&'a str>,
-    /// The preferred member takes over by itself.
+    /// The preferred member takes over by itself, and is not kept from it ([`crate::flap`]).
     pub auto_failback: bool,
     /// No handover failed just now.
     pub may_hand_over: bool,
@@ -96,6 +105,18 @@ pub enum Duty {
         reason: String,
         /// Who shall act, once it has answered a probe.
         promote: Option<String>,
+    },
+    /// The acting member answers and does no work: the other acts, and that one is failed, in the same entry, once the
+    /// other has answered a probe; else nothing changes.
+    Replace {
+        /// The acting member.
+        server: String,
+        /// Its registration.
+        incarnation: u64,
+        /// Why, for people.
+        reason: String,
+        /// Who shall act.
+        to: String,
     },
     /// The acting member is failed in the log: the other acts, once it has answered a probe.
     Promote {
@@ -168,6 +189,7 @@ pub fn next(scene: &Scene<'_>) -> Duty {
     let acting = find(&pair.acting);
     let other = find(pair.partner_of(&pair.acting));
     fail(scene, acting, other)
+        .or_else(|| replace(acting, other))
         .or_else(|| match pair.phase() {
             Phase::Handover => Some(hand_over(scene, acting)),
             Phase::Promoted => Some(settle(acting)),
@@ -189,6 +211,30 @@ fn fail(scene: &Scene<'_>, acting: Option<&Member<'_>>, other: Option<&Member<'_
         incarnation: member.server.incarnation,
         reason: member.gone.unwrap_or_default().to_owned(),
         promote: heir.map(|heir| heir.server.name.clone()),
+    })
+}
+
+/// Takes out who is heard and does no work.
+fn replace(acting: Option<&Member<'_>>, other: Option<&Member<'_>>) -> Option<Duty> {
+    let standing = |member: &&Member<'_>| !member.server.failed && member.alive;
+    let heir = other.filter(|other| other.can_take_over());
+    if let (Some(acting), Some(heir)) = (acting.filter(standing), heir)
+        && let Some(illness) = acting.ill
+    {
+        return Some(Duty::Replace {
+            server: acting.server.name.clone(),
+            incarnation: acting.server.incarnation,
+            reason: illness.to_string(),
+            to: heir.server.name.clone(),
+        });
+    }
+    let other = other.filter(standing).filter(|other| other.server.fresh)?;
+    let Some(illness @ Illness::Disk(_)) = other.ill else { return None };
+    Some(Duty::Fail {
+        server: other.server.name.clone(),
+        incarnation: other.server.incarnation,
+        reason: illness.to_string(),
+        promote: None,
     })
 }
 

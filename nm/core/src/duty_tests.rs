@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// A pair and its two servers with all that the leader sees of them; plays the shell and a much reduced
 /// state machine.
@@ -14,10 +15,11 @@ struct World {
     feed_end: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     up: bool,
     gone: bool,
+    ill: Option<Illness>,
     leaving: bool,
     owed: bool,
 }
@@ -47,7 +49,7 @@ impl World {
                 ..Pair::default()
             },
             servers: NAMES.map(server),
-            seen: [(); 2].map(|()| Seen { up: true, gone: false, leaving: false, owed: false }),
+            seen: [(); 2].map(|()| Seen { up: true, ..Seen::default() }),
             lease: Some(NAMES[0].into()),
             handover_in_time: true,
             feed_end: 10,
@@ -61,6 +63,7 @@ impl World {
                 server: &self.servers[i],
                 gone: seen.gone.then_some("its process ended"),
                 alive: seen.up && !seen.gone && !self.servers[i].failed,
+                ill: seen.ill,
                 connected: seen.up,
                 leaving: seen.leaving,
                 owed: seen.owed,
@@ -109,6 +112,14 @@ impl World {
                 if let Some(to) = promote {
                     self.promote(to);
                 }
+            }
+            Duty::Replace { server, to, .. } => {
+                assert_eq!(self.pair.acting, *server);
+                let failed = &mut self.servers[Self::index(server)];
+                (failed.failed, failed.fresh) = (true, false);
+                // It is told to register again, and gives its lease up.
+                self.lease.take_if(|holder| holder == server);
+                self.promote(to);
             }
             Duty::Promote { to, .. } => self.promote(to),
             Duty::Survey { server } => {
@@ -176,6 +187,9 @@ impl World {
             5 => self.seen[who].leaving = true,
             6 => self.seen[who].owed = !acting,
             7 => self.handover_in_time = false,
+            8 => self.seen[who].ill = Some(Illness::Disk(Duration::from_secs(9))),
+            9 => self.seen[who].ill = Some(Illness::Port(Duration::from_secs(9))),
+            10 => self.seen[who].ill = None,
             _ => self.lease = None,
         }
     }
@@ -189,7 +203,7 @@ impl World {
         server.recovered = true;
         server.pair_mark = self.feed_end;
         self.lease.take_if(|holder| *holder == NAMES[who]);
-        self.seen[who] = Seen { up: true, gone: false, leaving: false, owed: false };
+        self.seen[who] = Seen { up: true, ..Seen::default() };
     }
 }
 
@@ -245,6 +259,53 @@ fn the_server_that_returns_brings_back_what_it_owes_catches_up_and_acts_again() 
             Duty::Wait,
         ]
     );
+}
+
+#[test]
+fn a_server_that_hangs_is_replaced_by_one_that_works_and_acts_again_when_it_is_well() {
+    for illness in [8, 9] {
+        let mut world = World::well();
+        world.happen(illness, 0);
+        let duty = world.next();
+        assert!(matches!(&duty, Duty::Replace { to, .. } if to == NAMES[1]), "{duty:?}");
+        world.perform(&duty);
+        for _ in 0..2 {
+            world.perform(&world.next());
+        }
+        assert_eq!(world.lease.as_deref(), Some(NAMES[1]));
+        // It registers again, hanging still: it is neither failed again and again nor fresh.
+        world.start(0, false);
+        world.happen(illness, 0);
+        world.happen(4, 0);
+        assert_eq!(world.next(), Duty::Wait);
+        world.happen(10, 0);
+        for _ in 0..5 {
+            world.perform(&world.next());
+        }
+        assert_eq!((world.pair.acting.as_str(), world.lease.as_deref()), (NAMES[0], Some(NAMES[0])));
+    }
+}
+
+#[test]
+fn a_server_that_hangs_and_has_nobody_to_stand_in_for_it_goes_on() {
+    let mut world = World::well();
+    world.happen(8, 0);
+    world.happen(9, 1);
+    assert_eq!(world.next(), Duty::Wait, "the other one cannot be reached");
+    world.lease = None;
+    assert_eq!(world.next(), Duty::Grant { server: NAMES[0].into() });
+}
+
+#[test]
+fn a_backup_whose_disk_hangs_is_told_to_be_away_and_one_that_is_out_of_reach_stays_fresh() {
+    let mut world = World::well();
+    world.happen(9, 1);
+    assert_eq!(world.next(), Duty::Wait);
+    world.happen(8, 1);
+    let duty = world.next();
+    assert!(matches!(&duty, Duty::Fail { server, promote: None, .. } if server == NAMES[1]), "{duty:?}");
+    world.perform(&duty);
+    assert_eq!(world.next(), Duty::Wait);
 }
 
 #[test]
@@ -310,7 +371,7 @@ proptest! {
     /// is served by its preferred member again.
     #[test]
     fn the_preferred_member_serves_again_when_faults_stop(
-        steps in prop::collection::vec((0u8..9, 0usize..2, any::<bool>()), 0..60)
+        steps in prop::collection::vec((0u8..12, 0usize..2, any::<bool>()), 0..60)
     ) {
         let mut world = World::well();
         for (what, who, act) in steps {
@@ -318,6 +379,9 @@ proptest! {
             if act {
                 world.perform(&world.next());
             }
+        }
+        for who in 0..2 {
+            world.happen(10, who);
         }
         for _ in 0..40 {
             for (who, name) in NAMES.into_iter().enumerate() {

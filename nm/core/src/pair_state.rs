@@ -12,7 +12,7 @@ pub enum PairState {
     Active,
     /// The preferred member acts, the other is away or stale.
     Degraded,
-    /// The other member acts; the preferred one is away or waits for an operator.
+    /// The other member acts; the preferred one is away, waits for an operator, or is kept from its role for a while.
     FailedOver,
     /// The other member acts; the preferred one catches up or is being handed over to.
     Recovering,
@@ -49,7 +49,7 @@ pub struct PairView<'a> {
     pub members: [Option<&'a Server>; 2],
     /// The acting member holds a lease, or is getting one in a change of hands that is under way.
     pub serving: bool,
-    /// The preferred member takes over by itself.
+    /// The preferred member takes over by itself, and is not kept from it ([`crate::flap`]).
     pub auto_failback: bool,
 }
 

@@ -3,6 +3,7 @@
 use crate::live::Beat;
 use crate::service::Call;
 use nm_core::state::State;
+use std::time::Duration;
 use types::Result;
 use types::message::member::{GrantMessage, HeartbeatRequest};
 
@@ -23,6 +24,8 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         trouble: !request.trouble.is_empty(),
         short: request.short,
         set_aside: request.set_aside,
+        oldest_io_ms: request.oldest_io_ms,
+        last_sync_ms: request.last_sync_ms,
         broken: if request.broken {
             format!("its store is out of service: {}", request.trouble)
         } else {
@@ -39,6 +42,8 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         let mut live = manager.live();
         let is_first = live.monitor.silence(server, arrival).is_none() || request.broken;
         live.monitor.heard(&server.name, server.incarnation, arrival);
+        let oldest = Duration::from_millis(request.oldest_io_ms);
+        live.gray.disk(&server.name, server.incarnation, oldest);
         live.beats.insert(server.name.clone(), beat.clone());
         drop(live);
         if is_first {

@@ -1,5 +1,6 @@
 //! The state of servers and pairs: computed here, once, for everyone who shows it.
 
+use crate::duties::Roles;
 use crate::live::Live;
 use crate::manager::Manager;
 use crate::placement;
@@ -95,10 +96,13 @@ fn status(call: &Call) -> Result<StatusReply> {
     for (pair, (acting, acting_alive)) in pairs.iter().zip(placements) {
         let serving = !acting.is_empty() || between_reigns(pair, acting_alive);
         let members = members(&servers, pair);
-        let auto_failback = manager.settings.auto_failback();
+        let known = members.into_iter().flatten().cloned().collect();
+        let damped = manager.damped(&Roles { pair: pair.clone(), servers: known });
+        let auto_failback = manager.settings.auto_failback() && damped.is_none();
         let word = pair_state(PairView { pair, members, serving, auto_failback });
         let mut status = pair_status(manager, state, pair, members, now)?;
         (status.acting, status.state) = (acting, word.name().to_owned());
+        status.damped_ms = damped.map(|left| left.as_millis() as u64);
         reply.pairs.push(status);
     }
     Ok(reply)
@@ -125,14 +129,20 @@ fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) ->
         fresh: server.fresh,
         incarnation: server.incarnation,
         set_aside: beat.map_or(0, |beat| beat.set_aside),
-        trouble: trouble(server, beat.map_or("", |beat| &beat.broken)),
+        trouble: trouble(live, server),
+        oldest_io_ms: beat.map_or(0, |beat| beat.oldest_io_ms),
+        last_sync_ms: beat.and_then(|beat| beat.last_sync_ms),
     }
 }
 
-/// What is wrong with a server's data or disk.
-fn trouble(server: &Server, broken: &str) -> String {
+/// What is wrong with a server's data or disk, or with the way to it.
+fn trouble(live: &Live, server: &Server) -> String {
     let word = match server.damage() {
-        Damage::None => return broken.to_owned(),
+        Damage::None => {
+            let broken = live.beats.get(&server.name).map_or("", |beat| &beat.broken);
+            let illness = live.gray.illness(server).filter(|_| broken.is_empty());
+            return illness.map_or(broken.to_owned(), |illness| illness.to_string());
+        }
         Damage::Waits => "it waits for its partner, who knows what stood there",
         Damage::GoesOn => "what stood there comes from its partner, and all is compared",
         Damage::Hopeless => "nobody can tell what stood there; its log says what to do",

@@ -67,8 +67,8 @@ fn print(context: &Context, event: &Event) -> Result<()> {
     let out = context.out;
     let style = match event.kind.as_str() {
         "failed" | "lost" => Style::Bad,
-        "suspect" | "promoted" | "recovering" => Style::Warn,
-        "caught-up" | "restored" | "repaired" => Style::Good,
+        "suspect" | "unwell" | "damped" | "promoted" | "recovering" => Style::Warn,
+        "caught-up" | "restored" | "repaired" | "well" => Style::Good,
         _ => Style::Plain,
     };
     let subject = if event.server.is_empty() { &event.pair } else { &event.server };

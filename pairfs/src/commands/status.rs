@@ -60,6 +60,8 @@ fn to_json(status: &StatusReply) -> Value {
             "incarnation": server.incarnation,
             "set_aside": server.set_aside,
             "trouble": text(&server.trouble),
+            "oldest_io_ms": server.oldest_io_ms,
+            "last_sync_ms": server.last_sync_ms,
         })
     });
     let pairs = status.pairs.iter().map(|pair| {
@@ -76,6 +78,7 @@ fn to_json(status: &StatusReply) -> Value {
             "rows_per_second": pair.rows_per_second,
             "bytes_per_second": pair.bytes_per_second,
             "eta_seconds": time_left(pair).map(|left| left.as_millis().div_ceil(1000)),
+            "damped_ms": pair.damped_ms,
             "at_risk_files": pair.at_risk_files,
             "owed_versions": pair.owed_versions,
             "lost_versions": pair.lost_versions,
@@ -179,7 +182,15 @@ fn print_pairs(out: Printer, status: &StatusReply) -> Result<()> {
     });
     let heads =
         ["PAIR", "STATE", "ACTING", "PREFERRED", ">EPOCH", ">FILES", ">LAG", ">AT RISK", ">OWED", ">LOST"];
-    out.table(&heads, rows.collect())
+    out.table(&heads, rows.collect())?;
+    for pair in &status.pairs {
+        if let Some(left) = pair.damped_ms {
+            let left = span(Duration::from_millis(left));
+            let (name, what) = (&pair.preferred, "failed again and again: it takes its role back in");
+            out.line(format!("{} {what} {left}", out.paint(Style::Warn, &format!("{name}:"))))?;
+        }
+    }
+    Ok(())
 }
 
 fn lag(pair: &PairStatus) -> String {

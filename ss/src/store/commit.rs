@@ -50,6 +50,8 @@ pub(crate) struct Job {
     pub durable: bool,
     /// Extents that they name.
     pub reserved: Option<Reserved>,
+    /// Runs from when it is submitted: a thread that hangs takes no more jobs.
+    pub clock: Operation,
     pub reply: oneshot::Sender<Result<Reply>>,
 }
 
@@ -66,6 +68,8 @@ pub(crate) struct Done {
     /// `None`: to tidy.
     appended: Option<Appended>,
     durable: bool,
+    /// Ends with it.
+    _clock: Operation,
     reply: oneshot::Sender<Result<Reply>>,
 }
 
@@ -80,7 +84,6 @@ pub(crate) struct Committing {
     behind_since: Position,
     /// Room on the disk, asked once a batch.
     free: Option<u64>,
-    clock: Option<Operation>,
     /// Records with rows in the batch that is not in the index yet: newest number, and its versions' sessions.
     versions: HashMap<u64, (u64, Vec<Vec<u8>>)>,
     /// Feeds whose tombstones the batch forgets, and up to where.
@@ -99,7 +102,6 @@ impl Committing {
             behind_records: 0,
             behind_since: end,
             free: None,
-            clock: None,
             versions: HashMap::new(),
             forgotten: HashMap::new(),
             compaction: Compaction::default(),
@@ -278,7 +280,10 @@ impl Committing {
     }
 
     pub fn note_end(&self, log: &Log) {
-        self.shared.journal_end.store(log.synced().0, Ordering::Release);
+        let synced = log.synced().0;
+        if self.shared.journal_end.swap(synced, Ordering::AcqRel) < synced {
+            self.shared.health.synced();
+        }
         let bytes = log.segments().len() as u64 * u64::from(self.shared.config.segment_bytes);
         self.shared.journal_bytes.store(bytes, Ordering::Relaxed);
     }
@@ -297,13 +302,10 @@ impl Stage for Committing {
     type Done = Done;
 
     fn stage(&mut self, job: Job, log: &mut Log) -> Done {
-        if self.clock.is_none() {
-            self.clock = Some(self.shared.health.operation());
-        }
-        let Job { work, durable, reserved, reply } = job;
+        let Job { work, durable, reserved, clock: _clock, reply } = job;
         let changes = match work {
             Work::Changes(changes) => changes,
-            Work::Tidy => return Done { appended: None, durable, reply },
+            Work::Tidy => return Done { appended: None, durable, _clock, reply },
         };
         self.asked = Instant::now();
         let appended = self.append(changes, log);
@@ -317,7 +319,7 @@ impl Stage for Committing {
             Some(error) if log.failed() => self.shared.health.fail(&log_error(error.clone())),
             Some(error) => self.shared.health.saw(error),
         }
-        Done { appended: Some(appended), durable, reply }
+        Done { appended: Some(appended), durable, _clock, reply }
     }
 
     fn needs_sync(&self, done: &[Done]) -> bool {
@@ -330,9 +332,7 @@ impl Stage for Committing {
     fn finish(&mut self, done: Vec<Done>, outcome: Result<Position, LogError>, log: &mut Log) {
         self.free = None;
         if let Err(error) = outcome {
-            self.fail_all(done, &log_error(error));
-            self.clock = None;
-            return;
+            return self.fail_all(done, &log_error(error));
         }
         let mut batch = Vec::new();
         let (mut waiting, mut tidying) = (Vec::with_capacity(done.len()), Vec::new());
@@ -379,11 +379,11 @@ impl Stage for Committing {
                 drop(reply.send(tidied.clone().map(reply_of)));
             }
         }
-        self.clock = None;
     }
 
     fn idle(&mut self, log: &mut Log) {
         self.note_end(log);
+        let _clock = self.shared.health.operation();
         if let Err(error) = self.commit_index(log) {
             self.shared.health.fail(&error);
         }

@@ -125,6 +125,7 @@ impl Store {
                 health.fail(&error);
                 error
             })?;
+            health.synced();
             Ok(content)
         };
         let synced = threads::run(sync).await;

@@ -181,7 +181,8 @@ impl Store {
             ));
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job { work, durable, reserved, reply };
+        let clock = self.shared.health.operation();
+        let job = Job { work, durable, reserved, clock, reply };
         match writing.committer.try_submit(job) {
             Ok(()) => {}
             Err(Refused::Closed(_)) => return Err(ended()),

@@ -156,6 +156,11 @@ impl Store {
         self.shared.health.oldest_ms()
     }
 
+    /// Age of the last sync of its disk that ended well, in ms; none if there was none.
+    pub fn last_sync_ms(&self) -> Option<u64> {
+        self.shared.health.synced_ms()
+    }
+
     /// Why it takes no writes (a failed sync, a full disk); `None` when it does.
     pub fn trouble(&self) -> Option<String> {
         self.shared.health.trouble()

@@ -62,6 +62,8 @@ pub(crate) struct Health {
     /// The last thing that needed room found none.
     full: AtomicBool,
     running: Mutex<Running>,
+    /// When a sync of the disk ended well last.
+    synced: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -71,7 +73,7 @@ struct Running {
     since: BTreeMap<u64, Instant>,
 }
 
-/// One disk operation in progress.
+/// One disk operation in progress, from when it was asked for.
 pub(crate) struct Operation {
     health: Arc<Health>,
     id: u64,
@@ -129,6 +131,16 @@ impl Health {
             return lock(&self.broken).clone();
         }
         self.full.load(Ordering::Acquire).then(|| "the disk is full".to_owned())
+    }
+
+    /// A sync of the disk has ended well.
+    pub fn synced(&self) {
+        *lock(&self.synced) = Some(Instant::now());
+    }
+
+    /// Age of the last sync that ended well, in ms; none if there was none.
+    pub fn synced_ms(&self) -> Option<u64> {
+        lock(&self.synced).map(|at| at.elapsed().as_millis() as u64)
     }
 
     /// Starts the clock of a disk operation.

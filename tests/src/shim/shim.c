@@ -5,6 +5,9 @@
  *                    whenever FILE changes. Clocks that cannot be set (monotonic, boot time) stay right.
  *   SHIM_EIO=FILE    fsync and fdatasync of every file whose path contains the text in FILE fail with EIO, and make
  *                    nothing durable. An empty or missing FILE lets all succeed.
+ *   SHIM_HANG=FILE   reads, writes and syncs of every file whose path contains the text in FILE do not end before FILE
+ *                    says otherwise.
+ *   SHIM_MUTE=FILE   while FILE holds anything, no thread but the one for heartbeats hears of its sockets and timers.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,14 +48,31 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     return result;
 }
 
-static int fails(int fd) {
+/* Whether the path of a file contains the text in the file that a variable names. */
+static int concerns(const char *variable, int fd) {
     char part[256], link[64], path[4096];
-    if (!line("SHIM_EIO", part, sizeof part)) return 0;
+    if (!line(variable, part, sizeof part)) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
     return strstr(path, part) != NULL;
+}
+
+static void rest(void) {
+    struct timespec pause = {0, 10000000};
+    nanosleep(&pause, NULL);
+}
+
+static void hang(int fd) {
+    int kept = errno;
+    while (concerns("SHIM_HANG", fd)) rest();
+    errno = kept;
+}
+
+static int fails(int fd) {
+    hang(fd);
+    return concerns("SHIM_EIO", fd);
 }
 
 int fdatasync(int fd) {
@@ -65,4 +87,35 @@ int fsync(int fd) {
     if (!real) real = dlsym(RTLD_NEXT, "fsync");
     if (fails(fd)) { errno = EIO; return -1; }
     return real(fd);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t offset) {
+    static ssize_t (*real)(int, void *, size_t, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "pread64");
+    hang(fd);
+    return real(fd, bytes, count, offset);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
+    static ssize_t (*real)(int, const void *, size_t, off64_t);
+    if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
+    hang(fd);
+    return real(fd, bytes, count, offset);
+}
+
+static int is_mute(void) {
+    char name[32] = "", text[8];
+    if (!line("SHIM_MUTE", text, sizeof text)) return 0;
+    prctl(PR_GET_NAME, name);
+    return strncmp(name, "heartbeat", 9) != 0;
+}
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout) {
+    static int (*real)(int, struct epoll_event *, int, int);
+    if (!real) real = dlsym(RTLD_NEXT, "epoll_wait");
+    int count = real(epoll, events, most, timeout);
+    int kept = errno;
+    while (is_mute()) rest();
+    errno = kept;
+    return count;
 }

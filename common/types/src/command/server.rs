@@ -118,6 +118,9 @@ pub struct Fail {
     /// End of its journal by then.
     #[prost(uint64, tag = "6")]
     pub journal: u64,
+    /// It was stopped, or had asked to stop: no sign of trouble.
+    #[prost(bool, tag = "7")]
+    pub stopped: bool,
 }
 
 /// A server has passed the feeds' ends as of its registration (R8).

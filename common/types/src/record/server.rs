@@ -78,6 +78,10 @@ pub struct Server {
     /// A part of its journal cannot be read (R31): what is done about it.
     #[prost(enumeration = "Damage", tag = "26")]
     pub damage: i32,
+    /// When it was declared failed, clean stops not counted: the last
+    /// [`FAILURES_KEPT`](crate::limits::FAILURES_KEPT) times, log time, ms since 1970.
+    #[prost(uint64, repeated, tag = "27")]
+    pub failures_ms: Vec<u64>,
 }
 
 /// What is done about a server of whose journal a part cannot be read (R31).

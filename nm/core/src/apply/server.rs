@@ -4,7 +4,7 @@ use super::context::{Context, Stop, pair_event, refuse};
 use super::damage::damaged;
 use types::Code;
 use types::command::{Acknowledge, Answer, CaughtUp, Fail, Recovered, Register};
-use types::limits::{FRESH_BYTES, FRESH_ROWS};
+use types::limits::{FAILURES_KEPT, FRESH_BYTES, FRESH_ROWS};
 use types::mutation::{self, Mutation};
 use types::record::{Damage, Event, ImportProgress, Number, Pair, Phase, Server};
 
@@ -335,6 +335,11 @@ pub(super) fn fail(context: &mut Context<'_>, command: &Fail) -> Result<Answer, 
     let server = context.require_incarnation(&command.server, command.incarnation)?;
     server.failed = true;
     server.failed_ms = now;
+    if !command.stopped {
+        let surplus = (server.failures_ms.len() + 1).saturating_sub(FAILURES_KEPT);
+        server.failures_ms.drain(..surplus);
+        server.failures_ms.push(now);
+    }
     if server.recovered {
         server.control_cursor = server.control_cursor.max(command.control_cursor);
         server.pair_cursor = server.pair_cursor.max(command.pair_cursor);

@@ -40,6 +40,12 @@ pub struct ServerStatus {
     /// What is wrong with its data or its disk, for people; empty: nothing.
     #[prost(string, tag = "21")]
     pub trouble: String,
+    /// Age of its oldest unfinished disk operation as of its last heartbeat, ms.
+    #[prost(uint64, tag = "22")]
+    pub oldest_io_ms: u64,
+    /// Age of the last sync of its disk as of its last heartbeat, ms; none: there was none since it started.
+    #[prost(uint64, optional, tag = "23")]
+    pub last_sync_ms: Option<u64>,
 }
 
 /// A pair in [`StatusReply`].
@@ -102,6 +108,9 @@ pub struct PairStatus {
     /// How long the other member still needs at that rate, ms; none: nothing lags, or nothing moves.
     #[prost(uint64, optional, tag = "41")]
     pub left_ms: Option<u64>,
+    /// The preferred member failed again and again, and does not take its role back for so long yet, ms.
+    #[prost(uint64, optional, tag = "42")]
+    pub damped_ms: Option<u64>,
 }
 
 /// A name manager in [`StatusReply`].

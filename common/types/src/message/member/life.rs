@@ -73,6 +73,9 @@ pub struct HeartbeatRequest {
     /// Records that are set aside, because the index did not list them (R24).
     #[prost(uint64, tag = "20")]
     pub set_aside: u64,
+    /// Age of the last sync of its disk that ended well, ms; none: there was none since it started.
+    #[prost(uint64, optional, tag = "21")]
+    pub last_sync_ms: Option<u64>,
 }
 
 /// A lease, or that there is none, as answer to a heartbeat or as push.

@@ -1,6 +1,7 @@
 //! Who acts: fences, failures, promotions, handovers.
 
 use super::*;
+use types::limits::FAILURES_KEPT;
 
 #[test]
 fn a_paused_old_primary_that_wakes_after_the_promotion_cannot_commit_r1() {
@@ -30,6 +31,24 @@ fn what_a_server_acknowledged_before_it_failed_is_not_counted_as_missed() {
     world.commit("b", 1);
     world.start("ss1_backup");
     assert_eq!(world.state().server("ss1_backup").unwrap().unwrap().rows_missed, 1);
+}
+
+#[test]
+fn how_often_a_server_failed_is_kept_within_bounds_and_a_clean_stop_is_no_failure() {
+    let mut world = World::new();
+    let failures = |world: &World| world.state().server("ss1_backup").unwrap().unwrap().failures_ms;
+    for count in 1..=FAILURES_KEPT + 3 {
+        world.fail("ss1_backup");
+        world.start("ss1_backup");
+        assert_eq!(failures(&world).len(), count.min(FAILURES_KEPT));
+    }
+    let before = failures(&world);
+    assert!(before.is_sorted() && before[0] > 0);
+    let server = world.state().server("ss1_backup").unwrap().unwrap();
+    let fail =
+        Fail { server: server.name, incarnation: server.incarnation, stopped: true, ..Fail::default() };
+    world.ok(Op::Fail(fail));
+    assert_eq!(failures(&world), before);
 }
 
 #[test]
