@@ -92,6 +92,10 @@ pub struct Config {
     /// The time in which its failures are counted, and for which it has to be stable
     #[arg(long, value_name = "SECONDS", env = "PAIRFS_FLAP_WINDOW", default_value_t = FLAP_WINDOW.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub flap_window: u64,
+    /// Run this command of the shell for each event: what happened is in its environment (PAIRFS_EVENT_KIND, _SERVER, _PAIR,
+    /// _REASON, _TIME, _EPOCH, _SEQ) and, as JSON, on its input. It may take 10 s
+    #[arg(long, value_name = "CMD", env = "PAIRFS_ON_EVENT")]
+    pub on_event: Option<String>,
     /// Make the state durable, and let the log before it go, after so many entries
     #[arg(long, value_name = "N", env = "PAIRFS_CHECKPOINT_ENTRIES", value_parser = clap::value_parser!(u64).range(2..))]
     pub checkpoint_entries: Option<u64>,
@@ -142,6 +146,7 @@ impl Config {
             failback,
             fast_failover,
             hang_timeout: _,
+            on_event,
             flap_failures: _,
             flap_window,
             relay,
@@ -167,6 +172,7 @@ impl Config {
             ("hang-timeout", Some(self.pace().hang.as_secs().to_string())),
             ("flap-failures", Some(self.damping().failures.to_string())),
             ("flap-window", Some(flap_window.to_string())),
+            ("on-event", on_event.clone()),
             ("relay", word(relay)),
             ("checkpoint-entries", checkpoint_entries.map(|entries| entries.to_string())),
             ("capability-life", Some(capability_life.to_string())),

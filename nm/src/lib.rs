@@ -11,6 +11,7 @@
 //! | [`members`], [`feeders`] | connections to storage servers and the feeds over them |
 //! | [`grants`], [`placement`], [`pushes`] | who may serve, and who is told |
 //! | [`live`] | what this leader knows beside the log |
+//! | [`hook`] | runs an operator's command for each event |
 //! | [`rebuild`] | makes the log anew from what the storage servers hold |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -26,6 +27,7 @@ mod feeders;
 mod feeds;
 mod fill;
 mod grants;
+mod hook;
 mod janitor;
 mod keyring;
 mod live;
@@ -51,4 +53,5 @@ mod watch;
 
 pub use config::{Config, Failback, Switch};
 pub use fill::{Filled, Shape, fill};
+pub use hook::event_json;
 pub use run::{run, run_until};

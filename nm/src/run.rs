@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::manager::{Manager, Parts, Settings, Tunable};
 use crate::proposer::Proposer;
 use crate::service::NameService;
-use crate::{bootstrap, collector, duties, janitor, rebuild, watch};
+use crate::{bootstrap, collector, duties, hook, janitor, rebuild, watch};
 use net::settings::{self, Reread, Values};
 use net::{Server, folder, secret, telemetry};
 use nm_core::state::State;
@@ -119,6 +119,9 @@ pub(crate) async fn serve(
     tasks.spawn(duties::supervise(manager.clone()));
     tasks.spawn(janitor::tidy(manager.clone()));
     tasks.spawn(collector::collect(manager.clone()));
+    if let Some(command) = config.on_event.clone() {
+        tasks.spawn(hook::follow(manager.clone(), command, config.data.clone()));
+    }
     tracing::info!(addr = manager.settings.addr, name = manager.settings.name, "serving");
     let mut failure = None;
     serving(local);

@@ -39,6 +39,7 @@ fn config(folder: &Path, failback: Failback) -> Config {
         fast: true,
         failback,
         hang_timeout: None,
+        on_event: None,
         flap_failures: None,
         flap_window: types::limits::FLAP_WINDOW.as_secs(),
         checkpoint_entries: None,

@@ -1,9 +1,8 @@
 //! `events`: what happened, and when.
 
 use super::Context;
-use crate::output::{Style, local, text, utc};
+use crate::output::{Style, local};
 use clap::Args;
-use serde_json::{Value, json};
 use std::time::Duration;
 use types::Result;
 use types::record::Event;
@@ -33,7 +32,11 @@ pub async fn events(context: &Context, args: &EventsArgs) -> Result<()> {
         let events = client.events(after, 0, wait).await?;
         for event in &events {
             after = after.max(event.seq);
-            if context.out.json { context.out.object(&to_json(event))? } else { print(context, event)? }
+            if context.out.json {
+                context.out.object(&nm::event_json(event))?
+            } else {
+                print(context, event)?
+            }
         }
         if events.is_empty() {
             if !args.follow {
@@ -42,25 +45,6 @@ pub async fn events(context: &Context, args: &EventsArgs) -> Result<()> {
             wait = FOLLOW_WAIT;
         }
     }
-}
-
-fn to_json(event: &Event) -> Value {
-    let mut value = json!({
-        "seq": event.seq,
-        "time": utc(event.time_ms),
-        "kind": event.kind,
-        "server": text(&event.server),
-        "pair": text(&event.pair),
-        "epoch": (event.epoch != 0).then_some(event.epoch),
-        "reason": text(&event.reason),
-    });
-    for number in &event.numbers {
-        // What an event is about is not overwritten by a number of the same name.
-        if value.get(&number.name).is_none() {
-            value[&number.name] = number.value.into();
-        }
-    }
-    value
 }
 
 fn print(context: &Context, event: &Event) -> Result<()> {
@@ -91,28 +75,4 @@ fn print(context: &Context, event: &Event) -> Result<()> {
     line.push_str("  ");
     line.push_str(&details.join(", "));
     out.line(line.trim_end())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use types::record::Number;
-
-    #[test]
-    fn numbers_stand_beside_the_other_fields() {
-        let number = |name: &str, value| Number { name: name.into(), value };
-        let event = Event {
-            seq: 7,
-            time_ms: 1_700_000_000_000,
-            kind: "caught-up".into(),
-            server: "ss1".into(),
-            numbers: vec![number("rows_missed", 4), number("kind", 9)],
-            ..Event::default()
-        };
-        let value = to_json(&event);
-        assert_eq!(value["rows_missed"], 4);
-        assert_eq!(value["kind"], "caught-up");
-        assert_eq!(value["pair"], Value::Null);
-        assert_eq!(value["epoch"], Value::Null);
-    }
 }
