@@ -12,6 +12,7 @@ use crate::lookup::Lookups;
 use crate::manager::Manager;
 use crate::namespace::{self, Attributes, MakeOptions, MoveOptions, RemoveOptions};
 use crate::read::{ReadOptions, Reader};
+use crate::risk::{self, FilesAtRisk};
 use crate::scrub::{self, ScrubOptions, ScrubProgress, ScrubReport};
 use crate::servers::Servers;
 use crate::usage::{self, Usage};
@@ -226,6 +227,14 @@ impl Client {
     /// See [`Client`].
     pub async fn status(&self) -> Result<StatusReply> {
         cluster::status(&self.core).await
+    }
+
+    /// Names at most `limit` files at risk, as of `status`. Only for an administrator: all files are looked through.
+    ///
+    /// # Errors
+    /// See [`Client`].
+    pub async fn files_at_risk(&self, status: &StatusReply, limit: usize) -> Result<FilesAtRisk> {
+        risk::files_at_risk(&self.core, status, limit).await
     }
 
     /// How the servers are set, and where each setting came from: the name manager first. Only for an administrator.

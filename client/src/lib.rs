@@ -31,6 +31,7 @@
 //! | `read`, `write` | content: several ranges in flight; a window of pieces not yet on both members |
 //! | [`fsck`] | the index and both copies, compared |
 //! | [`aside`] | what servers have set aside, and its end |
+//! | [`risk`] | which files are at risk, and why |
 //! | [`scrub`] | both copies compared with their digests, and repaired from each other |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -54,6 +55,7 @@ mod places;
 mod range;
 mod read;
 mod retry;
+pub mod risk;
 pub mod scrub;
 mod servers;
 mod usage;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use types::limits::Pace;
+use types::message::member::ScrubState;
 use types::mutation::{self, Mutation};
 use types::record::{Pair, Server};
 
@@ -34,6 +35,8 @@ pub(crate) struct Beat {
     pub(crate) oldest_io_ms: u64,
     /// Age of the last sync of its disk, ms.
     pub(crate) last_sync_ms: Option<u64>,
+    /// How far its background scrubber is.
+    pub(crate) scrub: Option<ScrubState>,
 }
 
 /// How far a server that stops has got.

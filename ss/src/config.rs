@@ -1,13 +1,16 @@
 //! What an operator says when starting a storage server.
 
+use crate::scrub::background::Setting;
 use clap::Args;
 use net::options::{self, LogOptions};
 use net::settings::{Known, Values};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use types::limits::{SCRUB_PERIOD, SCRUB_RATE};
 use types::{Code, Error, Result};
 
 /// What a running storage server takes anew on SIGHUP.
-const TUNABLE: [&str; 1] = ["log-level"];
+const TUNABLE: [&str; 3] = ["log-level", "scrub-period", "scrub-rate"];
 
 /// Options of a storage server.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +39,12 @@ pub struct Config {
     /// This disk replaces the one that was known under this name
     #[arg(long)]
     pub replace_disk: bool,
+    /// In so many seconds look once at every byte that is stored and compare it with its SHA-256; 0: never
+    #[arg(long, env = "PAIRFS_SCRUB_PERIOD", value_name = "SECONDS", default_value_t = SCRUB_PERIOD.as_secs())]
+    pub scrub_period: u64,
+    /// Bytes a second that this reads, at most, behind foreground work; 0: as fast as it goes
+    #[arg(long, env = "PAIRFS_SCRUB_RATE", value_name = "BYTES", default_value_t = SCRUB_RATE)]
+    pub scrub_rate: u64,
     /// File with the secret of the cluster
     #[arg(long, env = "PAIRFS_CLUSTER_SECRET", value_name = "FILE", default_value = "cluster.secret")]
     pub cluster_secret: PathBuf,
@@ -75,6 +84,8 @@ impl Config {
             backup_of,
             import,
             replace_disk,
+            scrub_period,
+            scrub_rate,
             cluster_secret,
             insecure_plaintext,
             log,
@@ -89,6 +100,8 @@ impl Config {
             ("backup-of", backup_of.clone()),
             ("import", import.as_deref().and_then(path)),
             ("replace-disk", Some(replace_disk.to_string())),
+            ("scrub-period", Some(scrub_period.to_string())),
+            ("scrub-rate", Some(scrub_rate.to_string())),
             ("cluster-secret", path(cluster_secret)),
             ("insecure-plaintext", Some(insecure_plaintext.to_string())),
         ];
@@ -101,6 +114,11 @@ impl Config {
         let mut values = self.values();
         values.retain(|(name, _)| !TUNABLE.contains(name));
         values
+    }
+
+    /// Sets the background scrubber so.
+    pub(crate) fn set_scrub(&self, setting: &Setting) {
+        setting.set(Duration::from_secs(self.scrub_period), self.scrub_rate);
     }
 
     /// The name of its primary; empty for a primary.

@@ -68,6 +68,7 @@ fn send(node: &Arc<Node>, link: &Reconnecting, released: &Arc<AtomicU64>) {
         request.broken = store.in_service().is_err();
         request.set_aside = store.aside_count().unwrap_or_default();
     }
+    request.scrub = node.scrubs.state();
     // Last, because the lease counts from here (R2).
     let Some((number, incarnation)) = node.serving.sending() else { return };
     (request.number, request.incarnation) = (number, incarnation);

@@ -16,6 +16,7 @@ use crate::registration::Registration;
 use crate::relay::Relay;
 use crate::repair::Repairs;
 use crate::scrub::Scrubs;
+use crate::scrub::background::{self, Setting};
 use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::Sessions;
@@ -68,17 +69,18 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
         net::signals::exit_at_second_stop()?;
         let running = config.fixed();
         let settings = Arc::new(Effective::new(config.values(), &Config::known()));
+        let scrub = Arc::new(Setting::default());
         let stop = async {
             loop {
                 tokio::select! {
                     _ = term.recv() => return,
                     _ = int.recv() => return,
-                    _ = reload.recv() => take_new_options(&settings, &running, &reread),
+                    _ = reload.recv() => take_new_options(&settings, &scrub, &running, &reread),
                 }
             }
         };
         let store = StoreConfig { open_files: places.contents, ..StoreConfig::default() };
-        let start = Start { config, primary, secret, identity, places, settings: settings.clone(), store };
+        let start = Start { config, primary, secret, identity, places, settings: settings.clone(), scrub: scrub.clone(), store };
         serve(start, |_| (), stop).await
     };
     let ended = runtime.block_on(serving);
@@ -100,8 +102,8 @@ pub async fn run_until(
     let primary = config.primary()?;
     let secret = net::secret::read(&config.cluster_secret)?;
     let identity = Identity::open(&config.data, &config.name)?;
-    let settings = Arc::new(Effective::default());
-    let start = Start { config, primary, secret, identity, places: Places::MOST, settings, store };
+    let (settings, scrub) = (Arc::new(Effective::default()), Arc::default());
+    let start = Start { config, primary, secret, identity, places: Places::MOST, settings, scrub, store };
     serve(start, watched, stop).await
 }
 
@@ -113,19 +115,21 @@ struct Start {
     identity: Identity,
     places: Places,
     settings: Arc<Effective>,
+    scrub: Arc<Setting>,
     store: StoreConfig,
 }
 
 async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Output = ()>) -> Result<()> {
-    let Start { config, primary, secret, identity, places, settings, store } = start;
+    let Start { config, primary, secret, identity, places, settings, scrub, store } = start;
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     settings.fill("advertise", &addr);
+    config.set_scrub(&scrub);
     let serving = Arc::new(Serving::new(&config.name, identity.cluster_id()));
     let credential = Credential::Node { name: config.name.clone(), secret: secret.clone() };
     let managers = Managers::new(config.nm, credential, serving.clone());
     let link = managers.connect();
-    let node = node(serving.clone(), &link, managers.clone(), secret.clone(), settings)?;
+    let node = node(serving.clone(), &link, managers.clone(), secret.clone(), (settings, scrub))?;
     watched(Watch::new(Arc::downgrade(&node)));
     tracing::info!(server = %config.name, %addr, "listening");
 
@@ -139,6 +143,7 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
     let heartbeats = heartbeat::start(node.clone(), managers.clone())?;
     tokio::spawn(janitor::run(node.clone()));
     tokio::spawn(tidier::run(node.clone()));
+    tokio::spawn(background::run(node.clone(), config.data.clone()));
     let registered = watch::Sender::new(None);
     let is_importing = config.import.is_some();
     if let Some(folder) = config.import {
@@ -184,12 +189,13 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
 
 /// Takes the options as they are now, and says what of them a running server cannot take; with bad ones nothing
 /// changes.
-fn take_new_options(settings: &Effective, running: &Values, reread: &Reread<Config>) {
+fn take_new_options(settings: &Effective, scrub: &Setting, running: &Values, reread: &Reread<Config>) {
     if let Err(error) = telemetry::reopen() {
         tracing::warn!(%error, "the log file cannot be opened anew");
     }
     let taken = reread().and_then(|config| {
         telemetry::set_level(config.log.log_level.as_deref())?;
+        config.set_scrub(scrub);
         let fixed: Vec<&str> = running.iter().map(|(name, _)| *name).collect();
         settings.reread(config.values(), &Config::known(), &fixed);
         Ok(config.fixed())
@@ -210,7 +216,7 @@ fn node(
     link: &Reconnecting,
     managers: Managers,
     secret: Vec<u8>,
-    settings: Arc<Effective>,
+    (settings, scrub): (Arc<Effective>, Arc<Setting>),
 ) -> Result<Arc<Node>> {
     let stop = Stop::new();
     let relay = Arc::new(Relay::new(serving.clone(), managers, stop.clone()));
@@ -223,7 +229,7 @@ fn node(
         partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),
-        scrubs: Scrubs::new()?,
+        scrubs: Scrubs::new(scrub)?,
         pace: Default::default(),
         completions: Completions::start(link.clone(), serving.clone(), stop.clone()),
         serving,

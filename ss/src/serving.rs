@@ -244,6 +244,11 @@ impl Serving {
         state.lease.may_serve(boottime(), state.lease.known_epoch(), cursors, state.resolved).ok()
     }
 
+    /// The pair of this server; 0 before its first registration.
+    pub fn pair(&self) -> u32 {
+        self.state().pair
+    }
+
     /// Refuses another pair than that of this server.
     pub fn check_pair(&self, pair: u32) -> Result<()> {
         if pair == self.state().pair { Ok(()) } else { Err(wrong_pair()) }

@@ -167,7 +167,7 @@ pub(crate) fn node_on(
         partner,
         fetches: Fetches::default(),
         repairs: Repairs::default(),
-        scrubs: Scrubs::new().unwrap(),
+        scrubs: Scrubs::new(Arc::default()).unwrap(),
         pace: Default::default(),
         completions: Completions::start(link, serving.clone(), stop.clone()),
         serving,

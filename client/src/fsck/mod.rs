@@ -14,6 +14,7 @@ mod pages;
 
 pub use compare::{Difference, Reason};
 pub(crate) use folders::folders;
+pub(crate) use pages::index_page;
 
 use crate::core::Core;
 use check::check_pair;

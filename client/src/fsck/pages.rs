@@ -73,7 +73,7 @@ impl<T: Numbered> Stream<T> {
 }
 
 /// A page of the index of `pair` behind file `after`.
-pub(super) async fn index_page(core: &Core, pair: u32, after: u64, limit: u32) -> Result<PairFilesReply> {
+pub(crate) async fn index_page(core: &Core, pair: u32, after: u64, limit: u32) -> Result<PairFilesReply> {
     let request = || PairFilesRequest { pair, after, limit };
     core.manager.call::<PairFiles>(request, &mut core.retry()).await
 }

@@ -102,6 +102,14 @@ pub const SCRUB_AHEAD: usize = 3;
 /// How long a scrub waits for foreground work before each chunk, or its worth of small files, at most: it gets on under
 /// any load.
 pub const SCRUB_YIELD: Duration = Duration::from_millis(200);
+/// In this time the background scrubber looks once at everything.
+pub const SCRUB_PERIOD: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What the background scrubber reads at most, bytes a second.
+pub const SCRUB_RATE: u64 = 16 * MIB as u64;
+/// Files with a bad copy that a server remembers.
+pub const SCRUB_BAD: usize = 1024;
+/// Files with a bad copy that a heartbeat names.
+pub const SCRUB_BAD_TOLD: usize = 64;
 /// Tombstones that one command collects (R24).
 pub const COLLECT_SLICE: usize = 512;
 /// A member that was declared failed so long ago is not waited for with the collection of tombstones (R24); when it
@@ -184,6 +192,7 @@ const _: () = {
     assert!(CLIENT_WINDOW >= 2 * CHUNK, "a client can fill one chunk while one is on its way");
     assert!(SERVER_WINDOW >= 2 * CLIENT_WINDOW && SERVER_READS >= CLIENT_WINDOW);
     assert!(SCRUB_AHEAD * CHUNK <= CLIENT_WINDOW, "a scrub takes no more memory than one client");
+    assert!(SCRUB_BAD_TOLD <= SCRUB_BAD && SCRUB_BAD <= SCRUB_FILES, "one page looks at all of them");
     assert!(SCRUB_FILES * 10 <= FRAME_HEAD_MAX && SCRUB_FINDINGS * 1024 <= FRAME_HEAD_MAX);
     assert!(RELAY_INFLIGHT * FRAME_MAX <= SERVER_WINDOW, "what is relayed stays within a server's memory");
     assert!(RELAY_INFLIGHT < CONN_INFLIGHT, "relaying leaves room for other requests on a connection");

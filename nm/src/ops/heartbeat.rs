@@ -26,6 +26,7 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         set_aside: request.set_aside,
         oldest_io_ms: request.oldest_io_ms,
         last_sync_ms: request.last_sync_ms,
+        scrub: request.scrub,
         broken: if request.broken {
             format!("its store is out of service: {}", request.trouble)
         } else {

@@ -5,7 +5,7 @@ use crate::live::Live;
 use crate::manager::Manager;
 use crate::placement;
 use crate::service::Call;
-use nm_core::pair_state::{PairView, between_reigns, pair_state, server_state};
+use nm_core::pair_state::{PairView, ServerState, between_reigns, pair_state, server_state};
 use nm_core::state::State;
 use nm_core::store::StoreError;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use types::message::manager::{
     ManagerStatus, PairStatus, ServerSettings, ServerStatus, StatusReply, StatusRequest,
 };
 use types::message::member::{Probe, ProbeRequest};
-use types::record::{Damage, Pair, Record, Server, Subject, Version, on};
+use types::record::{Damage, Pair, Server, Subject};
 use types::{Code, Error, Result};
 
 /// Up to this lag files at risk are counted one by one; beyond it each row counts as one.
@@ -102,6 +102,7 @@ fn status(call: &Call) -> Result<StatusReply> {
         let word = pair_state(PairView { pair, members, serving, auto_failback });
         let mut status = pair_status(manager, state, pair, members, now)?;
         (status.acting, status.state) = (acting, word.name().to_owned());
+        (status.verified_ms, status.bad_files) = verified(&reply.servers, pair);
         status.damped_ms = damped.map(|left| left.as_millis() as u64);
         reply.pairs.push(status);
     }
@@ -132,6 +133,7 @@ fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) ->
         trouble: trouble(live, server),
         oldest_io_ms: beat.map_or(0, |beat| beat.oldest_io_ms),
         last_sync_ms: beat.and_then(|beat| beat.last_sync_ms),
+        scrub: beat.and_then(|beat| beat.scrub.clone()),
     }
 }
 
@@ -194,31 +196,39 @@ fn pair_status(
     })
 }
 
+/// Since when both copies of everything that is replicated are known to be good, and how many files have a copy that is
+/// not. What came later was compared with its digest when it came. None while a member is away or stale.
+fn verified(servers: &[ServerStatus], pair: &Pair) -> (Option<u64>, u64) {
+    let members =
+        [&pair.primary, &pair.backup].map(|name| servers.iter().find(|server| server.name == *name));
+    let scrub = |server: &ServerStatus| server.scrub.clone().unwrap_or_default();
+    let bad = members.into_iter().flatten().map(|server| scrub(server).bad_files).sum();
+    let at = |server: Option<&ServerStatus>| {
+        let server = server.filter(|server| server.fresh && server.state != ServerState::Failed.name())?;
+        Some(scrub(server).verified_ms).filter(|at| *at > 0)
+    };
+    let [primary, backup] = members.map(at);
+    (primary.zip(backup).map(|(one, other)| one.min(other)), bad)
+}
+
 /// How long rows and bytes that are left still take at their rates, ms: the slower of the two, as far as one moves.
 fn time_left(rows: (u64, u64), bytes: (u64, u64)) -> Option<u64> {
     let left = |(left, rate): (u64, u64)| left.saturating_mul(1000).checked_div(rate);
     if rows.0 == 0 { None } else { left(rows).max(left(bytes)) }
 }
 
-/// Files whose present content may have one copy only: those that were written since the other member's cursor and were
-/// not durable on both then. A file that was only moved, shared or renamed since is on both as it was; one in the trash is
-/// nobody's file. With a long lag: rows, as an upper bound.
+/// Files whose present content may have one copy only ([`Record::is_alone`](types::record::Record::is_alone)). With a long
+/// lag: rows, as an upper bound.
 fn at_risk(state: State<'_>, pair: &Pair, cursor: u64, lag_rows: u64) -> Result<u64, StoreError> {
     if lag_rows == 0 || lag_rows > AT_RISK_LOOK {
         return Ok(lag_rows.min(pair.files));
     }
     let rows = state.feed_rows(pair.id, cursor, AT_RISK_LOOK as usize, usize::MAX)?;
     let alone = |subject: &Option<Subject>| match subject {
-        Some(Subject::Record(record)) => is_at_risk(record, cursor),
+        Some(Subject::Record(record)) => record.is_alone(cursor),
         _ => false,
     };
     Ok(rows.iter().filter(|row| alone(&row.subject)).count() as u64)
-}
-
-/// Whether the present content of a file may be only where it was written: `cursor` is the other member's.
-fn is_at_risk(record: &Record, cursor: u64) -> bool {
-    let alone = |head: &Version| !head.is_empty() && head.durable_on != on::BOTH;
-    record.trashed.is_none() && record.content_seq > cursor && record.head_version().is_some_and(alone)
 }
 
 #[cfg(test)]

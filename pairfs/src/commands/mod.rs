@@ -15,6 +15,7 @@ pub mod fsck;
 mod glob;
 pub mod listing;
 pub mod pair;
+mod risk;
 pub mod scrub;
 pub mod status;
 pub mod transfer;

@@ -1,12 +1,13 @@
 //! `status`: servers, pairs, who acts, what lags, what is at risk.
 
-use super::Context;
-use crate::output::{Field, Printer, Style, plural, size, span, text};
+use super::{Context, risk};
+use crate::output::{Field, Printer, Style, plural, size, span, text, utc};
 use clap::Args;
 use serde_json::{Value, json};
 use std::time::Duration;
 use types::Result;
 use types::message::manager::{PairStatus, StatusReply};
+use types::message::member::ScrubState;
 
 /// The pause between two looks of `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -17,6 +18,12 @@ pub struct StatusArgs {
     /// Look again every second
     #[arg(short, long)]
     pub watch: bool,
+    /// Name the files at risk, and why: one copy, a bad copy, not verified for too long, owed, lost, in conflict
+    #[arg(long)]
+    pub files: bool,
+    /// At most so many of them
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "files")]
+    pub limit: u32,
 }
 
 /// Runs `status`.
@@ -27,13 +34,25 @@ pub async fn status(context: &Context, args: &StatusArgs) -> Result<()> {
     let client = context.connect().await?;
     loop {
         let status = client.status().await?;
+        let files = match args.files {
+            true => Some(client.files_at_risk(&status, args.limit as usize).await?),
+            false => None,
+        };
         if context.out.json {
-            context.out.object(&to_json(&status))?;
+            let mut value = to_json(&status);
+            if let Some(files) = &files {
+                value["files_at_risk"] = risk::to_json(files);
+                value["more_files_at_risk"] = files.more.into();
+            }
+            context.out.object(&value)?;
         } else {
             if args.watch && context.out.terminal {
                 context.out.bytes(b"\x1b[H\x1b[2J")?;
             }
             print(context.out, &status)?;
+            if let Some(files) = &files {
+                risk::print(context.out, files)?;
+            }
         }
         if !args.watch {
             return Ok(());
@@ -62,6 +81,7 @@ fn to_json(status: &StatusReply) -> Value {
             "trouble": text(&server.trouble),
             "oldest_io_ms": server.oldest_io_ms,
             "last_sync_ms": server.last_sync_ms,
+            "scrub": server.scrub.as_ref().map(scrub_json),
         })
     });
     let pairs = status.pairs.iter().map(|pair| {
@@ -79,6 +99,9 @@ fn to_json(status: &StatusReply) -> Value {
             "bytes_per_second": pair.bytes_per_second,
             "eta_seconds": time_left(pair).map(|left| left.as_millis().div_ceil(1000)),
             "damped_ms": pair.damped_ms,
+            "replicated": pair.lag_rows == 0,
+            "verified": pair.verified_ms.map(utc),
+            "bad_files": pair.bad_files,
             "at_risk_files": pair.at_risk_files,
             "owed_versions": pair.owed_versions,
             "lost_versions": pair.lost_versions,
@@ -94,6 +117,35 @@ fn to_json(status: &StatusReply) -> Value {
         "servers": servers.collect::<Vec<_>>(),
         "pairs": pairs.collect::<Vec<_>>(),
     })
+}
+
+/// How far the background scrubber of a server is.
+fn scrub_json(scrub: &ScrubState) -> Value {
+    let at = |ms: u64| if ms == 0 { Value::Null } else { utc(ms) };
+    json!({
+        "verified": at(scrub.verified_ms),
+        "started": at(scrub.started_ms),
+        "bytes": scrub.bytes,
+        "expected_bytes": scrub.expected,
+        "bytes_per_second": scrub.bytes_per_second,
+        "eta_seconds": scrub.left_ms().map(|left| left.div_ceil(1000)),
+        "bad_files": scrub.bad_files,
+        "period_seconds": scrub.period_ms / 1000,
+    })
+}
+
+/// What the background scrubber of a server does, if it does something.
+fn scrub_line(scrub: &ScrubState) -> Option<String> {
+    let left =
+        scrub.left_ms().map_or(String::new(), |left| format!(", {} left", span(Duration::from_millis(left))));
+    let (done, all, rate) = (size(scrub.bytes), size(scrub.expected), size(scrub.bytes_per_second));
+    (scrub.started_ms != 0).then(|| format!("scrubs: {done} of {all}, {rate}/s{left}"))
+}
+
+/// How long ago something was, for people.
+fn ago(ms: Option<u64>) -> String {
+    let now = net::clock::wall_millis();
+    ms.map_or("never".to_owned(), |ms| format!("{} ago", span(Duration::from_millis(now.saturating_sub(ms)))))
 }
 
 /// How long the other member still needs, at its present rate.
@@ -151,6 +203,11 @@ fn print_servers(out: Printer, status: &StatusReply) -> Result<()> {
     for server in status.servers.iter().filter(|server| !server.trouble.is_empty()) {
         out.line(format!("{} {}", out.paint(Style::Warn, &format!("{}:", server.name)), server.trouble))?;
     }
+    for server in &status.servers {
+        if let Some(line) = server.scrub.as_ref().and_then(scrub_line) {
+            out.line(format!("{}: {line}", server.name))?;
+        }
+    }
     out.line("")
 }
 
@@ -178,10 +235,24 @@ fn print_pairs(out: Printer, status: &StatusReply) -> Result<()> {
             count(pair.at_risk_files, Style::Warn),
             count(pair.owed_versions, Style::Warn),
             count(pair.lost_versions, Style::Bad),
+            count(pair.bad_files, Style::Bad),
+            Field::from(ago(pair.verified_ms)),
         ]
     });
-    let heads =
-        ["PAIR", "STATE", "ACTING", "PREFERRED", ">EPOCH", ">FILES", ">LAG", ">AT RISK", ">OWED", ">LOST"];
+    let heads = [
+        "PAIR",
+        "STATE",
+        "ACTING",
+        "PREFERRED",
+        ">EPOCH",
+        ">FILES",
+        ">LAG",
+        ">AT RISK",
+        ">OWED",
+        ">LOST",
+        ">BAD",
+        ">VERIFIED",
+    ];
     out.table(&heads, rows.collect())?;
     for pair in &status.pairs {
         if let Some(left) = pair.damped_ms {

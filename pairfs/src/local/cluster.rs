@@ -49,6 +49,8 @@ pub struct Member {
 pub struct Cluster {
     dir: PathBuf,
     file: ClusterFile,
+    /// More words for the name manager's command line; not kept.
+    nm_words: &'static [&'static str],
 }
 
 impl Cluster {
@@ -75,7 +77,17 @@ impl Cluster {
             file.save(&dir)?;
         }
         net::secret::read_or_create(&dir.join("cluster.secret"))?;
-        Ok(Cluster { dir, file })
+        Ok(Cluster { dir, file, nm_words: &[] })
+    }
+
+    /// The same, whose name manager is started with these words, too, by this process.
+    pub fn with_nm_words(self, nm_words: &'static [&'static str]) -> Cluster {
+        Cluster { nm_words, ..self }
+    }
+
+    /// More words for the name manager's command line.
+    pub fn nm_words(&self) -> &'static [&'static str] {
+        self.nm_words
     }
 
     /// The cluster of `dir`.
@@ -89,7 +101,7 @@ impl Cluster {
             _ => about(dir, &error),
         })?;
         let file = ClusterFile::load(&dir)?;
-        Ok(Cluster { dir, file })
+        Ok(Cluster { dir, file, nm_words: &[] })
     }
 
     /// Its folder, absolute.

@@ -118,6 +118,7 @@ pub fn command(cluster: &Cluster, member: &Member, tie: Tie, how: How) -> Result
         if cluster.file().fast {
             command.arg("--fast");
         }
+        command.args(cluster.nm_words());
     } else {
         command.args(["ss", "--name", &member.name, "--nm", &nm.addr.to_string()]);
         if let Some(primary) = &member.backup_of {

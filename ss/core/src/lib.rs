@@ -10,6 +10,7 @@
 //! | [`passing`] | which bytes go to the partner next |
 //! | [`head`] | which version a read gets |
 //! | [`apply`] | what has to be here before a row is applied |
+//! | [`rounds`] | what the background scrubber looks at next |
 //! | [`survey`] | what a new acting member lacks |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -19,5 +20,6 @@ pub mod head;
 pub mod lease;
 pub mod pace;
 pub mod passing;
+pub mod rounds;
 pub mod session;
 pub mod survey;

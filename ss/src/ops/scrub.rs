@@ -28,7 +28,8 @@ pub async fn run(node: Arc<Node>, user: String, request: ScrubRequest) -> Result
     Ok(reply)
 }
 
-fn report(node: &Node, reply: &ScrubReply) -> Option<DamageReport> {
+/// What a page has found, for people; none: nothing.
+pub fn report(node: &Node, reply: &ScrubReply) -> Option<DamageReport> {
     let repaired = reply.findings.iter().filter(|finding| finding.repaired).count();
     // What stays bad is the better example.
     let example = reply.findings.iter().min_by_key(|finding| finding.repaired)?;

@@ -1,6 +1,6 @@
 //! Files, folders, links and tombstones.
 
-use super::Version;
+use super::{Version, on};
 use crate::ids::{InodeId, Seq, VersionNumber};
 use crate::message::store::Durability;
 use prost::{Enumeration, Message};
@@ -145,6 +145,14 @@ impl Record {
     /// The head version.
     pub fn head_version(&self) -> Option<&Version> {
         self.version(self.head())
+    }
+
+    /// Whether its present content may be only where it was written: `cursor` is how far the other member has said that it
+    /// has applied the feed. What was only moved, shared or renamed since is on both as it was; what lies in the trash is
+    /// nobody's file.
+    pub fn is_alone(&self, cursor: u64) -> bool {
+        let alone = |head: &Version| !head.is_empty() && head.durable_on != on::BOTH;
+        self.trashed.is_none() && self.content_seq > cursor && self.head_version().is_some_and(alone)
     }
 
     /// Whether it is a file.

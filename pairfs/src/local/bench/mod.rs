@@ -10,6 +10,7 @@
 //! | [`load`] | what the lines about reading and writing share |
 //! | [`cost`] | processor time of each process |
 //! | [`resync`] | how long a member needs that comes back after an outage |
+//! | [`scrub`] | what a reader feels of a scrub |
 //! | [`stall`] | the longest gap that a client sees when its server is killed or frozen |
 //! | [`tree`] | `put -r` and `get -r` of a tree |
 //! | [`report`] | the table and the JSON |
@@ -21,6 +22,7 @@ mod load;
 mod million;
 mod report;
 mod resync;
+mod scrub;
 mod small;
 mod stall;
 mod tree;
@@ -85,11 +87,12 @@ enum Work {
     Stall(stall::Fault),
     Resync(resync::Shape),
     ResyncFelt,
+    ScrubFelt(scrub::Rate),
     Tree(tree::Way),
     Million,
 }
 
-const WORK: [Work; 20] = [
+const WORK: [Work; 22] = [
     Work::Small(Small::Write(1)),
     Work::Small(Small::Write(8)),
     Work::Small(Small::Write(64)),
@@ -107,6 +110,8 @@ const WORK: [Work; 20] = [
     Work::Resync(resync::LARGE),
     Work::Resync(resync::SMALL),
     Work::ResyncFelt,
+    Work::ScrubFelt(scrub::Rate::Background),
+    Work::ScrubFelt(scrub::Rate::Unbounded),
     Work::Stall(stall::Fault::Kill),
     Work::Stall(stall::Fault::Freeze),
     Work::Million,
@@ -127,6 +132,7 @@ impl Work {
             Work::Stall(fault) => format!("stall-{}", fault.name()),
             Work::Resync(shape) => format!("resync-{}", shape.name),
             Work::ResyncFelt => "resync-felt".to_owned(),
+            Work::ScrubFelt(rate) => format!("scrub-felt-{}", rate.name()),
             Work::Tree(way) => format!("tree-{}", way.name()),
             Work::Million => "nm-1m".to_owned(),
         }
@@ -170,6 +176,8 @@ async fn measure_all(
     lines: &mut Vec<Line>,
 ) -> Result<()> {
     let cluster = Cluster::open(&folder.join(if fast { "fast" } else { "data" }), None, fast)?;
+    // Servers are killed again and again, and shall take their roles back.
+    let cluster = cluster.with_nm_words(&["--flap-failures", "0"]);
     let started = cluster.clone();
     let supervisor = Arc::new(blocking(move || Supervisor::start(started)).await?);
     let bench = Bench::new(&cluster, supervisor, folder.to_owned(), args).await?;
@@ -246,6 +254,7 @@ impl Bench {
             Work::Stall(fault) => Line::new(name, Unit::Milliseconds, stall::longest_gap(self, fault).await?),
             Work::Resync(shape) => resync::measure(self, name, shape).await?,
             Work::ResyncFelt => resync::felt(self, name).await?,
+            Work::ScrubFelt(rate) => scrub::felt(self, name, rate).await?,
             Work::Tree(way) => tree::measure(self, name, way).await?,
             Work::Million => return million::measure(self).await,
         };

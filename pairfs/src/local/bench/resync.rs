@@ -109,7 +109,8 @@ async fn small_requests(client: Client, stop: Arc<AtomicBool>) -> Result<Vec<Dur
     Ok(latencies)
 }
 
-fn p99(latencies: &[Duration]) -> f64 {
+/// The 99th percentile, ms.
+pub(super) fn p99(latencies: &[Duration]) -> f64 {
     let mut sorted = latencies.to_vec();
     sorted.sort_unstable();
     let at = sorted.len().saturating_sub(1) * 99 / 100;

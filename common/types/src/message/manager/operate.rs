@@ -1,6 +1,7 @@
 //! What operators see and do: the state of servers and pairs, events, switchover and promotion by force.
 
 use super::Placement;
+use crate::message::member::ScrubState;
 use crate::record::Event;
 use prost::Message;
 
@@ -46,6 +47,9 @@ pub struct ServerStatus {
     /// Age of the last sync of its disk as of its last heartbeat, ms; none: there was none since it started.
     #[prost(uint64, optional, tag = "23")]
     pub last_sync_ms: Option<u64>,
+    /// How far its background scrubber is.
+    #[prost(message, optional, tag = "24")]
+    pub scrub: Option<ScrubState>,
 }
 
 /// A pair in [`StatusReply`].
@@ -111,6 +115,13 @@ pub struct PairStatus {
     /// The preferred member failed again and again, and does not take its role back for so long yet, ms.
     #[prost(uint64, optional, tag = "42")]
     pub damped_ms: Option<u64>,
+    /// Both copies of everything that is replicated have been compared with their digests at this time or since, ms since
+    /// 1970; none: not yet, or a member is away or stale.
+    #[prost(uint64, optional, tag = "43")]
+    pub verified_ms: Option<u64>,
+    /// Files with a bad copy that could not be repaired, summed over the members.
+    #[prost(uint64, tag = "44")]
+    pub bad_files: u64,
 }
 
 /// A name manager in [`StatusReply`].

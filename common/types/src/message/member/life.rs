@@ -76,6 +76,56 @@ pub struct HeartbeatRequest {
     /// Age of the last sync of its disk that ended well, ms; none: there was none since it started.
     #[prost(uint64, optional, tag = "21")]
     pub last_sync_ms: Option<u64>,
+    /// How far its background scrubber is; none: it has not begun.
+    #[prost(message, optional, tag = "22")]
+    pub scrub: Option<ScrubState>,
+}
+
+/// How far the background scrubber of a server is. A round goes through all files in the order of their ids.
+#[derive(Clone, PartialEq, Message)]
+pub struct ScrubState {
+    /// Everything that was held at this time has been compared with its SHA-256: the start of the last round that came to
+    /// its end, ms since 1970; 0: none has.
+    #[prost(uint64, tag = "1")]
+    pub verified_ms: u64,
+    /// Start of the round that is under way, ms since 1970; 0: none is.
+    #[prost(uint64, tag = "2")]
+    pub started_ms: u64,
+    /// Files with lower ids have been looked at in that round.
+    #[prost(uint64, tag = "3")]
+    pub file: u64,
+    /// Bytes that it has looked at.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// About how many there are.
+    #[prost(uint64, tag = "5")]
+    pub expected: u64,
+    /// Bytes a second of late.
+    #[prost(uint64, tag = "6")]
+    pub bytes_per_second: u64,
+    /// Files with a bad copy that could not be repaired.
+    #[prost(uint64, tag = "7")]
+    pub bad_files: u64,
+    /// Ids of those, at most [`SCRUB_BAD_TOLD`](crate::limits::SCRUB_BAD_TOLD).
+    #[prost(uint64, repeated, tag = "8")]
+    pub bad: Vec<u64>,
+    /// In this time everything is to be looked at once, ms; 0: the scrubber is off.
+    #[prost(uint64, tag = "9")]
+    pub period_ms: u64,
+}
+
+impl ScrubState {
+    /// When `file` was last compared with its digests, ms since 1970; none: never.
+    pub fn verified(&self, file: u64) -> Option<u64> {
+        let at = if self.started_ms != 0 && file < self.file { self.started_ms } else { self.verified_ms };
+        (at != 0).then_some(at)
+    }
+
+    /// How long the round that is under way still takes, ms; none: there is none, or it does not move.
+    pub fn left_ms(&self) -> Option<u64> {
+        let left = self.expected.saturating_sub(self.bytes).saturating_mul(1000);
+        left.checked_div(self.bytes_per_second).filter(|_| self.started_ms != 0)
+    }
 }
 
 /// A lease, or that there is none, as answer to a heartbeat or as push.

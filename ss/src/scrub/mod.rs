@@ -1,6 +1,8 @@
 //! The scrubber: reads what this server holds, compares every byte with its SHA-256, and has what is bad repaired from
 //! the partner. A few chunks ahead, at a bounded rate, and behind whoever waits for the disk.
 
+pub mod background;
+
 use crate::fetch::Wanted;
 use crate::node::Node;
 use crate::pool::Pool;
@@ -14,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until};
 use types::ids::SessionId;
 use types::limits::{BLOCK, CHUNK, SCRUB_AHEAD, SCRUB_FINDINGS, SCRUB_YIELD};
+use types::message::member::ScrubState;
 use types::message::store::{ScrubFinding, ScrubPlace, ScrubReply};
 use types::record::{ChunkRef, Manifest, Record, Version, mark};
 use types::{Code, Error, Result};
@@ -36,12 +39,17 @@ pub struct Scrubs {
     pool: Pool,
     slots: Semaphore,
     seen: Seen,
+    /// How the one in the background is set.
+    pub setting: Arc<background::Setting>,
+    /// How far that is.
+    state: Mutex<Option<ScrubState>>,
 }
 
 impl Scrubs {
     /// Starts the threads.
-    pub fn new() -> Result<Scrubs> {
-        Ok(Scrubs { pool: Pool::new(SCRUB_AHEAD)?, slots: Semaphore::new(SCRUBS), seen: Seen::default() })
+    pub fn new(setting: Arc<background::Setting>) -> Result<Scrubs> {
+        let (slots, seen) = (Semaphore::new(SCRUBS), Seen::default());
+        Ok(Scrubs { pool: Pool::new(SCRUB_AHEAD)?, slots, seen, setting, state: Mutex::default() })
     }
 
     /// Waits for a turn.
