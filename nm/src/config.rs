@@ -82,7 +82,7 @@ pub struct Config {
     #[arg(long, value_enum, default_value_t, env = "PAIRFS_FAST_FAILOVER")]
     pub fast_failover: Switch,
     /// Take a server for failed, though its heartbeats come, once its disk or its data port has not answered for so many
-    /// seconds [default: 30, with --fast 5]
+    /// seconds [default: 30, with --fast 10]
     #[arg(long, value_name = "SECONDS", env = "PAIRFS_HANG_TIMEOUT", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub hang_timeout: Option<u64>,
     /// A server that failed so often within --flap-window does not take its role back by itself before it was stable that

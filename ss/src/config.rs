@@ -6,7 +6,7 @@ use net::options::{self, LogOptions};
 use net::settings::{Known, Values};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use types::limits::{SCRUB_PERIOD, SCRUB_RATE};
+use types::limits::{MIB, SCRUB_PERIOD, SCRUB_RATE};
 use types::{Code, Error, Result};
 
 /// What a running storage server takes anew on SIGHUP.
@@ -45,6 +45,10 @@ pub struct Config {
     /// Bytes a second that this reads, at most, behind foreground work; 0: as fast as it goes
     #[arg(long, env = "PAIRFS_SCRUB_RATE", value_name = "BYTES", default_value_t = SCRUB_RATE)]
     pub scrub_rate: u64,
+    /// Bytes a second that this server copies, or lets its partner copy, to bring a member up to date, at most; 0: as fast
+    /// as clients do not feel it. Else at least 1048576
+    #[arg(long, env = "PAIRFS_RESYNC_RATE", value_name = "BYTES", default_value_t = 0, value_parser = resync_rate)]
+    pub resync_rate: u64,
     /// File with the secret of the cluster
     #[arg(long, env = "PAIRFS_CLUSTER_SECRET", value_name = "FILE", default_value = "cluster.secret")]
     pub cluster_secret: PathBuf,
@@ -58,6 +62,15 @@ pub struct Config {
 
 /// What makes a server a backup by its name alone.
 const BACKUP: &str = "_backup";
+
+/// A rate at which a piece comes over before whoever asked for it gives up.
+fn resync_rate(text: &str) -> std::result::Result<u64, String> {
+    match text.parse() {
+        Ok(rate) if rate == 0 || rate >= MIB as u64 => Ok(rate),
+        Ok(_) => Err(format!("0, or at least {MIB} bytes a second")),
+        Err(_) => Err("a number of bytes".to_owned()),
+    }
+}
 
 impl Config {
     /// The options, for a file that sets some of them.
@@ -86,6 +99,7 @@ impl Config {
             replace_disk,
             scrub_period,
             scrub_rate,
+            resync_rate,
             cluster_secret,
             insecure_plaintext,
             log,
@@ -102,6 +116,7 @@ impl Config {
             ("replace-disk", Some(replace_disk.to_string())),
             ("scrub-period", Some(scrub_period.to_string())),
             ("scrub-rate", Some(scrub_rate.to_string())),
+            ("resync-rate", Some(resync_rate.to_string())),
             ("cluster-secret", path(cluster_secret)),
             ("insecure-plaintext", Some(insecure_plaintext.to_string())),
         ];

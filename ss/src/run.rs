@@ -19,7 +19,7 @@ use crate::scrub::Scrubs;
 use crate::scrub::background::{self, Setting};
 use crate::service::NodeService;
 use crate::serving::Serving;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, lock};
 use crate::sources::Sources;
 use crate::store::StoreConfig;
 use crate::tidier;
@@ -80,7 +80,16 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
             }
         };
         let store = StoreConfig { open_files: places.contents, ..StoreConfig::default() };
-        let start = Start { config, primary, secret, identity, places, settings: settings.clone(), scrub: scrub.clone(), store };
+        let start = Start {
+            config,
+            primary,
+            secret,
+            identity,
+            places,
+            settings: settings.clone(),
+            scrub: scrub.clone(),
+            store,
+        };
         serve(start, |_| (), stop).await
     };
     let ended = runtime.block_on(serving);
@@ -131,6 +140,7 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
     let link = managers.connect();
     let node = node(serving.clone(), &link, managers.clone(), secret.clone(), (settings, scrub))?;
     watched(Watch::new(Arc::downgrade(&node)));
+    lock(&node.pace).set_most(config.resync_rate);
     tracing::info!(server = %config.name, %addr, "listening");
 
     let (close, closed) = oneshot::channel::<()>();

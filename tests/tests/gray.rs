@@ -68,7 +68,7 @@ fn a_backup_whose_disk_hangs_is_shown_and_holds_up_nobody() {
             let backup = server(status, "ss1_backup");
             pair(status)["state"] == "degraded"
                 && backup["trouble"].as_str().is_some_and(|trouble| trouble.contains("disk"))
-                && backup["oldest_io_ms"].as_u64().is_some_and(|age| age >= 5_000)
+                && backup["oldest_io_ms"].as_u64().is_some_and(|age| age >= 10_000)
         });
         ledger.wait_writes(10, LATER);
         world.hang_disk("");

@@ -1,6 +1,7 @@
 //! Resync (R20, R27, R29): what a returned server missed comes to it fast, once, in spite of interruptions, and
 //! without trampling on clients.
 
+use pairfs_tests::by_hand::Conditions;
 use pairfs_tests::cluster::{LATER, SOON, number, pair};
 use pairfs_tests::workload::{filled, under_load};
 use pairfs_tests::{Cluster, within};
@@ -126,5 +127,24 @@ fn a_hanging_copy_does_not_delay_the_beginning_of_an_upload() {
     let best = (0..6).map(once).min().unwrap();
     cluster.thaw("ss1_backup");
     assert!(best < Duration::from_millis(1000), "{best:?}");
+    cluster.assert_copies_equal();
+}
+
+#[test]
+fn an_operators_bound_on_a_resync_holds_also_while_no_client_is_there() {
+    let cluster = Cluster::start(true);
+    let line = cluster.command_line("ss1_backup");
+    lose_backup(&cluster);
+    put(&cluster, &tree(&cluster, "large", 3, |_| 4 << 20), "/large");
+    // What it was about to pass on when the backup was lost, it would pass on now: that is no resync.
+    cluster.kill9("ss1");
+    cluster.node_start("ss1");
+    cluster.wait_acting("ss1", SOON);
+    let begin = Instant::now();
+    let bound = Conditions::words(&["--resync-rate", "2097152"]);
+    let _backup = cluster.start_by_hand("ss1_backup", &line, &bound);
+    cluster.wait_settled();
+    // 12 MiB; what is let through first is not waited for.
+    assert!(begin.elapsed() >= Duration::from_secs(4), "{:?}", begin.elapsed());
     cluster.assert_copies_equal();
 }

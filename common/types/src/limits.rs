@@ -165,14 +165,14 @@ impl Pace {
         collect: Duration::from_secs(60),
         hang: Duration::from_secs(30),
     };
-    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms, collection every second, hanging after 5 s.
+    /// `--fast`: 200 ms, 200 ms, 1 s, guard 200 ms, collection every second, hanging after 10 s.
     pub const FAST: Pace = Pace {
         heartbeat: Duration::from_millis(200),
         check: Duration::from_millis(200),
         timeout: Duration::from_secs(1),
         guard: Duration::from_millis(200),
         collect: Duration::from_secs(1),
-        hang: Duration::from_secs(5),
+        hang: Duration::from_secs(10),
     };
 
     /// How long a lease runs from the sending of the heartbeat it answers (R2).

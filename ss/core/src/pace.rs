@@ -56,6 +56,10 @@ pub struct Guard {
     rate: u64,
     /// When the bytes let through so far are due at the rate.
     due: Duration,
+    /// The rate that an operator allows at most, clients or not, bytes/s; 0: any.
+    most: u64,
+    /// When the bytes let through so far are due at that.
+    allowed: Duration,
 }
 
 impl Default for Guard {
@@ -69,11 +73,18 @@ impl Default for Guard {
             slow: 0,
             rate: START,
             due: Duration::ZERO,
+            most: 0,
+            allowed: Duration::ZERO,
         }
     }
 }
 
 impl Guard {
+    /// An operator's bound: `most` bytes a second, also while no client is there; 0: none.
+    pub fn set_most(&mut self, most: u64) {
+        self.most = most;
+    }
+
     /// A client's request came; how long it takes is told later, if at all.
     pub fn request(&mut self, now: Duration) {
         self.last_request = Some(now);
@@ -106,17 +117,29 @@ impl Guard {
     /// number: it stretches or shortens the wait by up to a quarter, so that several servers do not go in step.
     pub fn pass(&mut self, now: Duration, contents: u64, bytes: u64, jitter: u8) -> Duration {
         self.last_copy = Some(now);
+        let bound = self.bound(now, bytes);
         if !is_recent(self.last_request, now) {
             (self.rate, self.due) = (START, now);
-            return Duration::ZERO;
+            self.last_copy = Some(now + bound);
+            return bound;
         }
         let wait = self.due.saturating_sub(now).min(WAIT_MAX);
         let cost = bytes.saturating_add(contents.saturating_mul(EACH));
         let took = Duration::from_secs_f64(cost as f64 / self.rate as f64);
         self.due = self.due.clamp(now, now + WAIT_MAX) + took;
-        let wait = wait * (96 + u32::from(jitter % 65)) / 128;
+        let wait = (wait * (96 + u32::from(jitter % 65)) / 128).max(bound);
         self.last_copy = Some(now + wait);
         wait
+    }
+
+    /// The wait that the operator's bound asks for: what was let through before has to be due.
+    fn bound(&mut self, now: Duration, bytes: u64) -> Duration {
+        if self.most == 0 {
+            return Duration::ZERO;
+        }
+        let begin = self.allowed.max(now);
+        self.allowed = begin + Duration::from_secs_f64(bytes as f64 / self.most as f64);
+        begin - now
     }
 
     /// The rate while clients are there, bytes/s; none while it is not limited.
@@ -172,6 +195,17 @@ mod tests {
         let unfelt = one_second(&mut guard, 2100 * MS, Some(MS));
         let later = one_second(&mut guard, 3100 * MS, Some(MS));
         assert!(unfelt > 2 * felt && later > unfelt, "{felt} {unfelt} {later}");
+    }
+
+    #[test]
+    fn r29_an_operators_bound_holds_also_while_no_client_is_there() {
+        let most = 4 * MIB as u64;
+        let mut guard = Guard::default();
+        guard.set_most(most);
+        for (second, request) in [None, Some(MS), None].into_iter().enumerate() {
+            let bytes = one_second(&mut guard, Duration::from_secs(second as u64 + 1), request);
+            assert!(bytes <= most + 2 * PIECE && bytes >= most / 2, "{bytes}");
+        }
     }
 
     #[test]
