@@ -56,37 +56,50 @@ pub fn is_bad(error: &Error) -> bool {
 /// # Errors
 /// Why there is no good copy, or why it could not be written.
 pub async fn repair(node: &Arc<Node>, wanted: &Wanted, part: Part, patience: Duration) -> Result<()> {
-    let key = match &part {
+    let waiting = async {
+        let (running, joined) = start(node, wanted, &part);
+        match end_of(running).await {
+            // It may have waited for a partner that came back since it began.
+            Err(_) if joined => end_of(start(node, wanted, &part).0).await,
+            ended => ended,
+        }
+    };
+    let ended = timeout(patience, waiting).await;
+    ended.unwrap_or_else(|_| {
+        Err(Error::new(Code::Unavailable, "the repair is still under way", "wait for it"))
+    })
+}
+
+async fn end_of(mut running: watch::Receiver<Option<Result<()>>>) -> Result<()> {
+    match running.wait_for(Option::is_some).await {
+        Ok(ended) => ended.clone().unwrap_or(Ok(())),
+        Err(_) => Err(Error::internal("a repair was forgotten")),
+    }
+}
+
+/// The repair of the part, begun if there is none; whether there was one.
+fn start(node: &Arc<Node>, wanted: &Wanted, part: &Part) -> (watch::Receiver<Option<Result<()>>>, bool) {
+    let key = match part {
         Part::Whole => (wanted.session, None),
         Part::Chunk(_, offset) => (wanted.session, Some(*offset)),
     };
-    let mut running = {
-        let mut table = lock(&node.repairs.running);
-        match table.get(&key) {
-            Some(running) => running.clone(),
-            None => {
-                let (ended, running) = watch::channel(None);
-                table.insert(key, running.clone());
-                let (node, wanted) = (node.clone(), wanted.clone());
-                tokio::spawn(async move {
-                    let repaired = repair_now(&node, &wanted, part).await;
-                    match &repaired {
-                        Ok(()) => tracing::warn!(session = %wanted.session, "repaired from the partner"),
-                        Err(error) => tracing::error!(session = %wanted.session, %error, "not repaired"),
-                    }
-                    lock(&node.repairs.running).remove(&key);
-                    ended.send_replace(Some(repaired));
-                });
-                running
-            }
-        }
-    };
-    let ended = timeout(patience, running.wait_for(Option::is_some)).await;
-    match ended {
-        Ok(Ok(ended)) => ended.clone().unwrap_or(Ok(())),
-        Ok(Err(_)) => Err(Error::internal("a repair was forgotten")),
-        Err(_) => Err(Error::new(Code::Unavailable, "the repair is still under way", "wait for it")),
+    let mut table = lock(&node.repairs.running);
+    if let Some(running) = table.get(&key) {
+        return (running.clone(), true);
     }
+    let (ended, running) = watch::channel(None);
+    table.insert(key, running.clone());
+    let (node, wanted, part) = (node.clone(), wanted.clone(), part.clone());
+    tokio::spawn(async move {
+        let repaired = repair_now(&node, &wanted, part).await;
+        match &repaired {
+            Ok(()) => tracing::warn!(session = %wanted.session, "repaired from the partner"),
+            Err(error) => tracing::error!(session = %wanted.session, %error, "not repaired"),
+        }
+        lock(&node.repairs.running).remove(&key);
+        ended.send_replace(Some(repaired));
+    });
+    (running, false)
 }
 
 async fn repair_now(node: &Arc<Node>, wanted: &Wanted, part: Part) -> Result<()> {

@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_secs(5);
 const REST_MIN: Duration = Duration::from_millis(100);
 /// How far a round is, is written down so often: after a crash at most that much is looked at again.
 const SAVE: Duration = Duration::from_secs(5);
-/// Files with a bad copy are looked at again so often: the partner may be back.
+/// Files with a bad copy are looked at again so often while the partner is there.
 const AGAIN: Duration = Duration::from_secs(60);
 /// The rate that is told is that of this time.
 const LATELY: Duration = Duration::from_secs(10);
@@ -154,7 +154,8 @@ impl Walk {
             return Ok(REST);
         }
         if !self.rounds.begin(wall_millis(), period) {
-            if !self.rounds.bad.is_empty() && self.again.elapsed() >= AGAIN {
+            let may_help = self.node.partner.way(false).is_some();
+            if !self.rounds.bad.is_empty() && may_help && self.again.elapsed() >= AGAIN {
                 self.look_again(pair, rate).await?;
             }
             self.tell(period);
