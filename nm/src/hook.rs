@@ -50,10 +50,10 @@ pub fn event_json(event: &Event) -> Value {
     value
 }
 
-/// When it happened: RFC 3339 in UTC.
+/// When it happened: RFC 3339 in UTC, always to the millisecond, so that times sort as texts.
 fn time(event: &Event) -> Option<String> {
     let millis = i64::try_from(event.time_ms).ok()?;
-    jiff::Timestamp::from_millisecond(millis).ok().map(|time| time.to_string())
+    jiff::Timestamp::from_millisecond(millis).ok().map(|time| format!("{time:.3}"))
 }
 
 /// Runs `command` for each event until its task is ended.
@@ -186,7 +186,7 @@ mod tests {
         let value = event_json(&event);
         assert_eq!(value["rows_missed"], 4);
         assert_eq!(value["kind"], "caught-up");
-        assert_eq!(value["time"], "2023-11-14T22:13:20Z");
+        assert_eq!(value["time"], "2023-11-14T22:13:20.000Z");
         assert_eq!(value["pair"], Value::Null);
         assert_eq!(value["epoch"], Value::Null);
     }
