@@ -47,6 +47,12 @@ fn an_operators_command_hears_of_every_event_in_order_also_after_a_restart() {
     assert!(kinds.contains("failed ss1\n") && kinds.contains("promoted ss1_backup\n"), "{kinds}");
     // What happens while nobody runs the command is told later, and nothing twice.
     let line = cluster.command_line("nm");
+    // One that is killed before it has noted that would tell the last once more.
+    let noted = cluster.disk("nm").join("on-event");
+    until(LATER, "that to be noted", || {
+        let last = cluster.events().last().and_then(|event| event["seq"].as_u64());
+        std::fs::read_to_string(&noted).ok().and_then(|text| text.trim().parse().ok()) == last
+    });
     nm.kill();
     let without: Vec<String> = line
         .iter()

@@ -161,6 +161,8 @@ impl Walk {
             self.tell(period);
             return Ok(rest);
         }
+        // A page at a low rate takes its time.
+        self.tell(period);
         if self.scrubber.as_ref().is_none_or(|(_, of)| *of != rate) {
             // Of one run: what several contents share is read once in it.
             let run = self.rounds.round.as_ref().map_or(0, |round| round.started_ms);
