@@ -111,12 +111,15 @@ fn a_round_goes_on_after_a_crash_where_it_was_and_shows_how_far_it_is() {
         Some(bytes) if bytes >= 4 * MIB as u64 => Ok(bytes),
         other => Err(other),
     });
-    let before = scrub(&cluster.status());
+    let before = cluster.status();
+    let incarnation = |status: &Value| server(status, "ss1")["incarnation"].as_u64();
     ss1.kill();
     let _ss1 = cluster.start_by_hand("ss1", &line(&cluster), &Conditions::words(&words));
     // It had looked at that already.
-    let (status, _) =
-        cluster.wait(LATER, "it to be there again", |status| scrub(status)["started"].is_string());
+    let (status, _) = cluster.wait(LATER, "it to be there again", |status| {
+        incarnation(status) > incarnation(&before) && scrub(status)["started"].is_string()
+    });
+    let before = scrub(&before);
     let after = scrub(&status);
     assert_eq!(after["started"], before["started"], "it is the same round");
     assert!(after["bytes"].as_u64() >= Some(bytes), "{before} {after}");

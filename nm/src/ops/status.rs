@@ -133,7 +133,8 @@ fn server_status(live: &Live, server: &Server, pairs: &[Pair], now: Duration) ->
         trouble: trouble(live, server),
         oldest_io_ms: beat.map_or(0, |beat| beat.oldest_io_ms),
         last_sync_ms: beat.and_then(|beat| beat.last_sync_ms),
-        scrub: beat.and_then(|beat| beat.scrub.clone()),
+        // What its last start was at, nobody knows of the present one.
+        scrub: beat.filter(|beat| beat.incarnation == server.incarnation).and_then(|beat| beat.scrub.clone()),
     }
 }
 
