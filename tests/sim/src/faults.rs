@@ -32,7 +32,12 @@ pub enum Fault {
     SlowNetwork,
     /// Its disk is slow.
     SlowDisk(usize),
+    /// The disk of a storage server has room for so many bytes more.
+    FullDisk(usize, u64),
 }
+
+/// Room of a disk that nobody fills, in bytes.
+const ROOMY: u64 = 1 << 40;
 
 /// How often what happens.
 #[derive(Clone, Debug)]
@@ -68,6 +73,9 @@ impl fmt::Display for Fault {
             }
             Fault::SlowNetwork => f.write_str("the network is slow"),
             Fault::SlowDisk(host) => write!(f, "the disk of {} is slow", name(host)),
+            Fault::FullDisk(host, room) => {
+                write!(f, "the disk of {} has room for {} KiB", name(host), room / 1024)
+            }
         }
     }
 }
@@ -78,7 +86,7 @@ impl Fault {
         let server = [NM, SS1, SS1, BACKUP, BACKUP][random.usize(0..5)];
         let one = random.usize(0..hosts);
         let other = (one + random.usize(1..hosts)) % hosts;
-        match random.u8(0..20) {
+        match random.u8(0..22) {
             0..5 => Fault::Kill(server),
             5..7 => Fault::PowerCut(server),
             7..10 => Fault::PowerCutAt(server, random.u64(1..60)),
@@ -87,6 +95,9 @@ impl Fault {
             14..16 => Fault::Cut(one, other),
             16 => Fault::Break(one, other),
             17 => Fault::SlowNetwork,
+            // Less than the reserve; or what a few contents take.
+            18 => Fault::FullDisk([SS1, BACKUP][random.usize(0..2)], random.u64(64 << 20..128 << 20)),
+            19 => Fault::FullDisk([SS1, BACKUP][random.usize(0..2)], random.u64(0..2 << 20)),
             _ => Fault::SlowDisk(server),
         }
     }
@@ -125,6 +136,7 @@ impl Fault {
                 cluster.network.set_latency(Latency { jitter: 5, slow_one_in: 20, slow: 400 });
             }
             Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 60 }),
+            Fault::FullDisk(host, room) => cluster.hosts[host].disk.set_full(room),
         }
     }
 
@@ -140,6 +152,7 @@ impl Fault {
             Fault::Break(..) => {}
             Fault::SlowNetwork => cluster.network.set_latency(Latency::default()),
             Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 1 }),
+            Fault::FullDisk(host, _) => cluster.hosts[host].disk.set_full(ROOMY),
         }
     }
 }

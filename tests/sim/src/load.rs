@@ -375,7 +375,12 @@ pub async fn read(
 fn failed(history: &History, path: &str, error: &Error, also: &[Code]) -> Came {
     let may_be = matches!(
         error.code,
-        Code::Unavailable | Code::Timeout | Code::NoActingMember | Code::OutcomeUnknown | Code::Busy
+        Code::Unavailable
+            | Code::Timeout
+            | Code::NoActingMember
+            | Code::OutcomeUnknown
+            | Code::Busy
+            | Code::DiskFull
     );
     if !may_be && !also.contains(&error.code) {
         history.wrong(format!("{path}: {} ({})", error.message, error.code.name()));

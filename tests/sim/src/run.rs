@@ -1,7 +1,7 @@
 //! One seed: a cluster, clients, faults, rest, judgement.
 
 use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
-use crate::faults::{Happened, Sky, Weather};
+use crate::faults::{Fault, Happened, Sky, Weather};
 use crate::judge::judge;
 use crate::load::{self, Came, History, Plan};
 use crate::network::Tick;
@@ -156,8 +156,10 @@ fn play(settings: &Settings, timeline: &Timeline, outcome: &mut Outcome) -> Resu
         let what = "a request has not ended although nothing fails any more".to_owned();
         outcome.violations.push(Violation { invariant: "every request ends", what });
     }
-    // A rebuild takes a while: of some seeds only.
-    let rebuild = settings.seed.is_multiple_of(REBUILT);
+    // A rebuild takes a while: of some seeds only. A member whose disk was full when it learnt that a write was not
+    // decided could not note it, and offers that write to a rebuild until it is started again.
+    let was_full = sky.happened.iter().any(|happened| matches!(happened.fault, Fault::FullDisk(..)));
+    let rebuild = settings.seed.is_multiple_of(REBUILT) && !was_full;
     outcome.violations.extend(judge(&mut cluster, &history, rebuild));
     outcome.faults = sky.happened;
     outcome.print = (cluster.network.trace(), history.print());

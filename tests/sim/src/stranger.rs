@@ -20,6 +20,9 @@ const SECRET: &str = "/for-the-stranger";
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is changed in a capability, and how.
+type Forgery = (&'static str, fn(&mut Capability));
+
 async fn call<M: Method>(connection: &Connection, request: &M::Request) -> Result<M::Reply> {
     let head = Bytes::from(request.encode_to_vec());
     let end = Instant::now() + PATIENCE;
@@ -74,7 +77,7 @@ pub async fn attempts(client: &Client, key_file: &Path) -> Result<Vec<Attempt>> 
 
     let mut attempts =
         vec![attempt("an honest read", read(&server, &located, Some(capability.clone())).await, true)];
-    let forgeries: [(&str, fn(&mut Capability)); 4] = [
+    let forgeries: [Forgery; 4] = [
         ("a capability with more rights", |says| says.rights = u32::MAX),
         ("a capability for an operator", |says| says.operator = true),
         ("a capability that lasts an hour longer", |says| says.expires_ms += 3_600_000),

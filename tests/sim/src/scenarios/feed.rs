@@ -36,9 +36,7 @@ fn r21(s: &mut Stage) {
         s.write_sync(A, "/shared/0");
         s.settle();
         s.cut(SS1, BACKUP);
-        for number in 0..4 {
-            s.write(A, &format!("/own/{number}"));
-        }
+        s.write(A, "/own/0");
         s.pass(60);
         s.remove(A, "/shared/0");
         s.pass(200 + 100 * round);

@@ -20,6 +20,7 @@ pub(super) const ALL: Table = &[
     ("r08_who_missed_writes_does_not_act_when_both_were_down", r08),
     ("r09_a_restarted_primary_applies_before_it_serves", r09),
     ("r27_a_handover_gets_done_under_steady_writes", r27),
+    ("r27_a_handover_waits_for_a_lease_that_cannot_be_called_back", r27_cut),
 ];
 
 /// The primary is stopped with commits under way, by a client that nobody else can reach, and wakes in a later epoch.
@@ -214,8 +215,8 @@ fn r09(s: &mut Stage) {
     s.kill(BACKUP);
     s.pass(2000);
     for round in 0..8 {
+        // The row of a second one waits for a moment.
         s.write(A, "/shared/0");
-        s.pass(300);
         let written = s.write(A, "/shared/0");
         s.pass(round % 3);
         s.kill(SS1);
@@ -240,4 +241,20 @@ fn r27(s: &mut Stage) {
         }
     }
     check!(s, s.cluster.serves(SS1).is_some(), "the primary does not serve in the end");
+}
+
+/// Nothing gets to the primary any more, while its heartbeats still come; then it is to hand over.
+fn r27_cut(s: &mut Stage) {
+    for round in 0..4 {
+        s.write_sync(A, "/shared/0");
+        s.pass(50 * round);
+        s.cut_one_way(NM, SS1);
+        let to = s.cluster.hosts[BACKUP].name.clone();
+        let switched = s.begin_ask(A, move |client, _| async move { client.switchover("ss1", &to).await });
+        s.pass(3000);
+        s.mend();
+        s.answer(&switched, LONG);
+        s.switch_to(SS1);
+        s.settle();
+    }
 }

@@ -13,6 +13,7 @@ pub(super) const ALL: Table = &[
     ("r12_what_is_owed_comes_back_and_becomes_a_conflict_if_it_lost", r12),
     ("r13_a_repeated_request_is_done_once", r13),
     ("r14_a_write_into_a_folder_that_has_moved_lands_nowhere_else", r14),
+    ("r15_a_capability_that_was_changed_opens_nothing", r15),
     ("r18_an_upload_goes_on_when_its_server_is_killed", r18),
     ("r19_sync_waits_for_both", r19),
     ("r28_an_upload_outlives_two_reigns", r28),
@@ -117,6 +118,11 @@ fn r14(s: &mut Stage) {
         check!(s, value == first, "what was written before is not there under the new path");
         s.remove_tree(A, &format!("/moved{round}"));
     }
+}
+
+/// What strangers try is tried at the end of every scenario (I8).
+fn r15(s: &mut Stage) {
+    s.write_sync(A, "/shared/0");
 }
 
 /// Uploads something large, does something `millis` into it, and tells whether it is there in the end.
