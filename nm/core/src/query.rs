@@ -265,6 +265,10 @@ pub fn resolutions(
     Ok(found)
 }
 
+fn keeps(record: &Record, session: &[u8]) -> bool {
+    record.versions.iter().any(|version| version.session == session)
+}
+
 /// What became of a prepared session, as far as its request key tells (if the result is still known), or the name it
 /// was written to.
 fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
@@ -274,11 +278,19 @@ fn resolution(store: &dyn Store, prepared: &Prepared) -> Result<Resolution> {
         None => None,
     };
     let by_key = by_key.filter(|(_, version)| version.session == prepared.session).map(|(file, _)| file);
-    let file = match by_key {
-        Some(file) => Some(file),
-        None => state.resolve_session(&prepared.session, prepared.file, prepared.folder, &prepared.name)?,
+    let (file, committed) = match by_key {
+        // Removed or overwritten since: no row will ever name it, and who holds it prepared would do so for ever.
+        Some(file) => {
+            let kept = state.inode(file)?.is_some_and(|record| keeps(&record, &prepared.session));
+            (Some(file), kept)
+        }
+        None => {
+            let file =
+                state.resolve_session(&prepared.session, prepared.file, prepared.folder, &prepared.name)?;
+            (file, file.is_some())
+        }
     };
-    Ok(Resolution { session: prepared.session.clone(), committed: file.is_some(), file: file.unwrap_or(0) })
+    Ok(Resolution { session: prepared.session.clone(), committed, file: file.unwrap_or(0) })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use types::capability::right;
 use types::command::{Answer, Asker, WriteComplete};
 use types::ids::SessionId;
 use types::limits::{CLIENT_TIMEOUT, CLIENT_TIMEOUT_MAX, INLINE_MAX};
-use types::message::member::{Prepared, ResolveRequest};
+use types::message::member::{Prepared, Resolution, ResolveRequest};
 use types::message::partner::PassedSession;
 use types::message::store::{CommitRequest, Durability, Receipt, Target};
 use types::mutation::{self, Mutation};
@@ -299,7 +299,9 @@ impl Commit {
         let request =
             ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared], cursor };
         let reply = self.node.completions.resolve(&request).await?;
-        let decided = reply.resolutions.first().is_some_and(|resolution| resolution.committed);
+        // Also one that was removed since was theirs.
+        let theirs = |resolution: &Resolution| resolution.committed || resolution.file != 0;
+        let decided = reply.resolutions.first().is_some_and(theirs);
         if decided { Ok(()) } else { Err(not_theirs()) }
     }
 

@@ -62,10 +62,10 @@ pub struct Resolution {
     /// Write session, 16 bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub session: Vec<u8>,
-    /// It is a kept version in the log; else it is open again.
+    /// It is a kept version in the log; else it is open again. A version that was removed or overwritten since is none.
     #[prost(bool, tag = "2")]
     pub committed: bool,
-    /// The file whose version it is.
+    /// The file whose version it is, or was.
     #[prost(uint64, tag = "3")]
     pub file: u64,
 }

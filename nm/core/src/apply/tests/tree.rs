@@ -210,6 +210,19 @@ fn a_prepared_session_is_found_by_its_key_though_its_file_has_moved_r10() {
 }
 
 #[test]
+fn a_prepared_session_whose_file_was_removed_is_not_waited_for_r10() {
+    let mut world = World::new();
+    let (write, answer) = world.commit("a", 1);
+    let remove = world.remove("/a", false, true);
+    world.ok(remove);
+    let asker = write.asker.clone();
+    let prepared = Prepared { session: write.session, folder: 1, name: "a".into(), file: 0, asker };
+    let found = query::resolutions(&world.store, 1, u64::MAX, &[prepared]).unwrap().remove(0);
+    assert!(!found.committed, "no row will ever name it");
+    assert_eq!(found.file, answer.record.unwrap().id, "and it was this one's");
+}
+
+#[test]
 fn the_trash_is_purged_after_its_time_in_bounded_slices_r25() {
     const DAY: u64 = 24 * 3600 * 1000;
     let mut world = World::new();
