@@ -53,7 +53,9 @@ fn start(verbosity: i8, level: Option<&str>, file: Option<LogFile>) -> Result<()
     let filter = filter(verbosity, level)?;
     // It is written to until the process ends.
     let file: Option<&'static LogFile> = file.map(|file| &*Box::leak(Box::new(file)));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // A line that cannot be written is lost. To say so would be to write, too, and standard error that refuses it (it may
+    // be the same file on the same full disk) would end the request that wanted to say something.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     let cannot =
         |error: &dyn std::fmt::Display| Error::internal(format_args!("the log cannot start ({error})"));
     let changed = |error| Error::internal(format_args!("the log's level does not change ({error})"));

@@ -11,8 +11,11 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
     call.require_server(&request.server)?;
     let manager = &call.manager;
     let arrival = manager.now();
-    if !request.trouble.is_empty() {
-        tracing::warn!(server = request.server, trouble = request.trouble, "in trouble");
+    let known = manager.live().beats.get(&request.server).is_some_and(|beat| beat.trouble);
+    match (known, request.trouble.is_empty()) {
+        (false, false) => tracing::warn!(server = request.server, trouble = request.trouble, "in trouble"),
+        (true, true) => tracing::info!(server = request.server, "out of trouble"),
+        _ => {}
     }
     let beat = Beat {
         session: call.session.clone(),
