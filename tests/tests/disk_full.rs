@@ -122,6 +122,12 @@ fn a_disk_without_any_room_leaves_the_name_manager_whole() {
     // Someone else takes all room, the reserve too.
     let filler = small.folder.join("filler");
     fill(&filler);
+    // Not even a line of a log can be written now: reads are served, and a write that is refused says why.
+    for _ in 0..5 {
+        let small = cluster.pairfs_with(&["write", "/small", "-", "--timeout", "5"], b"x").exits(1);
+        assert!(small.stderr.contains("DISK_FULL"), "{}", small.stderr);
+        assert_eq!(cluster.read("/before/f1"), b"content 1");
+    }
     let mut made = Vec::new();
     let mut refused = 0;
     for n in 0..150 {

@@ -162,7 +162,7 @@ impl Commit {
             Err(error) => {
                 self.upload.not_prepared();
                 // Nothing came of this try; of an earlier one something still may.
-                let is_in_doubt = self.node.sessions.is_waiting_for_word(self.upload.id);
+                let is_in_doubt = self.upload.is_waiting_for_word();
                 return Err(if is_in_doubt { error.outcome_unknown() } else { error });
             }
         };
