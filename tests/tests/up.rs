@@ -143,3 +143,15 @@ fn two_servers_never_open_one_data_folder() {
     assert_eq!(ran.exits(4).code().as_deref(), Some("ALREADY_RUNNING"));
     assert_eq!(pair(&cluster.status())["state"], "active");
 }
+
+#[test]
+fn up_with_another_pace_is_refused_and_the_cluster_starts_as_before() {
+    let cluster = Cluster::empty(false);
+    cluster.up(&["up"]);
+    cluster.write("/file", b"content");
+    cluster.pairfs(&["down"]).ok();
+    let refused = cluster.pairfs(&["up", "--fast", "--detach"]).exits(2);
+    assert!(refused.stderr.contains("without --fast"), "{}", refused.stderr);
+    cluster.up(&["up"]);
+    assert_eq!(cluster.read("/file"), b"content");
+}

@@ -71,6 +71,11 @@ impl Cluster {
             Err(error) if error.code == Code::NotFound => (ClusterFile::new()?, None),
             Err(error) => return Err(error),
         };
+        if fast && before.as_ref().is_some_and(|before| !before.fast) {
+            // Its name manager would refuse it, and then refuse what this file says without the option, too.
+            let what = format_args!("the cluster in {} was made without --fast", dir.display());
+            return Err(Error::new(Code::Usage, what, "start it without --fast, or give another --dir"));
+        }
         file.fast |= fast;
         file.grow_to(pairs)?;
         if before.as_ref() != Some(&file) {
