@@ -377,6 +377,20 @@ fn an_old_image_of_the_name_manager_is_noticed_by_its_servers_and_a_rebuild_brin
     assert_eq!(cluster.read("/since"), b"written since");
 }
 
+#[test]
+fn a_name_manager_whose_data_is_gone_does_not_begin_anew_beside_servers_that_have_files() {
+    let cluster = Cluster::start(true);
+    cluster.write("/file", b"content");
+    cluster.wait_settled();
+    lose_nm(&cluster);
+    let refused = cluster.pairfs(&["node", "start", "nm"]).exits(7);
+    assert!(refused.stderr.contains("pairfs node start nm --rebuild"), "{}", refused.stderr);
+    rebuild(&cluster, &[]);
+    wait_rebuilt(&cluster);
+    cluster.assert_copies_equal();
+    assert_eq!(cluster.read("/file"), b"content");
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     let done = Command::new("cp").args(["-a", "--sparse=always"]).args([from, to]).status().unwrap();
     assert!(done.success());

@@ -101,8 +101,11 @@ pub fn tie_to_parent() -> Result<()> {
 /// reaches `up` alone, who stops the members in order.
 ///
 /// # Errors
-/// `IO` when the log does not open.
+/// `DAMAGED` for a name manager whose data is gone while its storage servers have theirs; `IO` when the log does not open.
 pub fn command(cluster: &Cluster, member: &Member, tie: Tie, how: How) -> Result<Command> {
+    if member.name == cluster.file().nm.name && how == How::Plain {
+        check_not_lost(cluster)?;
+    }
     let log = open_log(&cluster.log_file(&member.name))?;
     let errors = log.try_clone().map_err(Error::from)?;
     let mut command = Command::new(std::env::current_exe().map_err(Error::from)?);
@@ -135,6 +138,35 @@ pub fn command(cluster: &Cluster, member: &Member, tie: Tie, how: How) -> Result
     }
     command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(cluster.dir()).process_group(0);
     Ok(command)
+}
+
+/// Refuses to begin a new, empty cluster in the place of one whose name manager has lost its data.
+fn check_not_lost(cluster: &Cluster) -> Result<()> {
+    let nm = cluster.path(&cluster.file().nm.name);
+    if nm.join("raft").exists() {
+        return Ok(());
+    }
+    let has_joined = |member: &&Member| {
+        let said = std::fs::read_to_string(cluster.path(&member.name).join("identity")).unwrap_or_default();
+        said.lines().any(|line| line.starts_with("cluster_id = \"") && line != "cluster_id = \"\"")
+    };
+    let Some(server) =
+        cluster.members().filter(|member| member.name != cluster.file().nm.name).find(has_joined)
+    else {
+        return Ok(());
+    };
+    Err(Error::new(
+        types::Code::Damaged,
+        format_args!(
+            "the name manager's data in {} is gone, and {} has files of its cluster",
+            nm.display(),
+            server.name
+        ),
+        format_args!(
+            "bring it back, or have it made anew from the storage servers: `pairfs node start {} --rebuild`",
+            cluster.file().nm.name
+        ),
+    ))
 }
 
 /// Lets what `command` starts end with this process, if it calls [`tie_to_parent`].
