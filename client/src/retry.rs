@@ -67,12 +67,15 @@ pub(crate) struct Retry {
     backoff: Backoff,
     /// An attempt may have had its effect.
     unknown: bool,
+    /// Why the last attempt that was answered came to nothing.
+    last: Option<Error>,
 }
 
 impl Retry {
     pub(crate) fn new(timeout: Duration) -> Retry {
         let timeout = if mutation::is(Mutation::EndlessWait) { timeout * 1000 } else { timeout };
-        Retry { timeout, deadline: Instant::now() + timeout, backoff: Backoff::default(), unknown: false }
+        let deadline = Instant::now() + timeout;
+        Retry { timeout, deadline, backoff: Backoff::default(), unknown: false, last: None }
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -116,7 +119,15 @@ impl Retry {
         }
         let left = self.left();
         if left.is_zero() {
+            // The last attempt had no time left to be answered; why those before it failed is what keeps this one waiting.
+            let error = match self.last.take() {
+                Some(last) if error.code == Code::Timeout => Error { effect: error.effect, ..last },
+                _ => error,
+            };
             return Err(given_up(error, self.timeout));
+        }
+        if error.code != Code::Timeout {
+            self.last = Some(error);
         }
         let [random] = net::secret::random::<1>().unwrap_or([255]);
         Ok((remedy, self.backoff.next(random).min(left)))
@@ -224,6 +235,18 @@ mod tests {
             let code = if known { code } else { Code::OutcomeUnknown };
             assert_eq!(retry.outcome(error, key()).code, code);
         }
+    }
+
+    #[test]
+    fn who_gives_up_says_what_the_servers_said_not_that_the_last_attempt_was_short() {
+        let mut retry = Retry::new(Duration::from_secs(60));
+        retry.failed(Error::new(Code::NoActingMember, "nobody acts for ss1", "wait")).unwrap();
+        retry.deadline = Instant::now();
+        let error = retry.failed(Error::new(Code::Timeout, "not answered in time", "wait")).unwrap_err();
+        assert_eq!(error.code, Code::NoActingMember);
+        assert!(error.message.contains("nobody acts for ss1"), "{}", error.message);
+        let error = retry.failed(Error::new(Code::Timeout, "not answered in time", "wait")).unwrap_err();
+        assert_eq!(error.code, Code::Timeout);
     }
 
     #[test]

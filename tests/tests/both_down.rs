@@ -3,7 +3,7 @@
 use pairfs_tests::Cluster;
 use pairfs_tests::cluster::{SOON, pair, server};
 use pairfs_tests::wait::all_along;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The backup misses `missed` writes, then the primary dies, too.
 fn lose_both(cluster: &Cluster, missed: u32) {
@@ -88,4 +88,21 @@ fn a_command_that_waits_for_both_gets_its_answer_when_one_is_back() {
     std::thread::sleep(Duration::from_millis(500));
     cluster.node_start("ss1");
     assert_eq!(read.end().ok().stdout, b"changed since");
+}
+
+#[test]
+fn what_waits_for_a_pair_that_is_down_waits_once() {
+    let cluster = Cluster::start(true);
+    for name in 0..40 {
+        cluster.write(&format!("/many/{name}"), b"some words");
+    }
+    lose_both(&cluster, 0);
+    let begun = Instant::now();
+    let listed = cluster.pairfs(&["ls", "-l", "/many", "--timeout", "3"]).ok().text();
+    assert_eq!(listed.lines().count(), 41, "{listed}");
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    // Nobody is told later of a change that was refused.
+    let refused = cluster.pairfs(&["pair", "switchover", "ss1", "--timeout", "3"]).exits(6);
+    assert!(refused.stderr.contains("nothing was changed"), "{}", refused.stderr);
+    assert_eq!(pair(&cluster.status())["preferred"], "ss1");
 }

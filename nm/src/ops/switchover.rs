@@ -24,6 +24,7 @@ pub(crate) async fn run(call: Call, request: SwitchoverRequest) -> Result<Placem
         "" => pair.partner_of(&pair.acting).to_owned(),
         to => to.to_owned(),
     };
+    check_there(manager, &pair, &to)?;
     manager.proposer.propose(Op::Prefer(Prefer { pair: pair.id, server: to.clone() })).await?;
     manager.live().wishes.insert(pair.id, to.clone());
     manager.signals.wake(pair.id);
@@ -39,6 +40,21 @@ pub(crate) async fn run(call: Call, request: SwitchoverRequest) -> Result<Placem
             ))
         }
     }
+}
+
+/// Refuses what would only take effect some day, when the member is back.
+fn check_there(manager: &Manager, pair: &Pair, to: &str) -> Result<()> {
+    let view = manager.view()?;
+    let server = State::new(&view).server(to)?;
+    let is_there = server.is_some_and(|server| manager.live().alive(&server, manager.now()));
+    if is_there || pair.partner_of(&pair.acting) != to && pair.acting != to {
+        return Ok(()); // one that is no member is refused by the log
+    }
+    Err(Error::new(
+        Code::Unavailable,
+        format_args!("{to} is not there: nothing was changed"),
+        "start it first; `pairfs status` shows what runs",
+    ))
 }
 
 /// The pair of that name.

@@ -5,12 +5,12 @@ use crate::output::{Field, local, plural, size, text, utc};
 use clap::Args;
 use client::{Client, Info, ReadOptions, sort_name};
 use serde_json::{Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
-use types::Result;
 use types::capability::right;
 use types::ids::VersionNumber;
 use types::record::{Kind, Record, Version, mark};
+use types::{Code, Result};
 
 /// `ls -l` counts words in files up to this many bytes.
 const COUNT_MAX: u64 = 1 << 20;
@@ -70,8 +70,10 @@ impl Counts {
 pub async fn ls(context: &Context, args: &LsArgs) -> Result<()> {
     let client = context.connect().await?;
     let mut left = args.limit;
-    let mut open =
-        vec![list_folder(context, &client, args, args.path.clone(), &args.after, &mut left).await?];
+    let mut counter = Counter::default();
+    let mut open = vec![
+        list_folder(context, &client, args, &mut counter, args.path.clone(), &args.after, &mut left).await?,
+    ];
     // A folder with all below it, then the next one: deep before wide, so that what waits stays small.
     while let Some(folder) = open.last_mut() {
         if left == Some(0) || !args.recursive {
@@ -85,7 +87,7 @@ pub async fn ls(context: &Context, args: &LsArgs) -> Result<()> {
         if !context.out.json {
             context.out.line("")?;
         }
-        open.push(list_folder(context, &client, args, path, "", &mut left).await?);
+        open.push(list_folder(context, &client, args, &mut counter, path, "", &mut left).await?);
     }
     Ok(())
 }
@@ -131,6 +133,7 @@ async fn list_folder(
     context: &Context,
     client: &Client,
     args: &LsArgs,
+    counter: &mut Counter,
     path: String,
     after: &str,
     left: &mut Option<u64>,
@@ -145,7 +148,7 @@ async fn list_folder(
         if args.recursive {
             below.add(&entries);
         }
-        print_entries(context, client, args, &below.path, entries).await?;
+        print_entries(context, client, args, counter, &below.path, entries).await?;
     }
     Ok(below)
 }
@@ -159,6 +162,7 @@ async fn print_entries(
     context: &Context,
     client: &Client,
     args: &LsArgs,
+    counter: &mut Counter,
     folder: &str,
     entries: Vec<Record>,
 ) -> Result<()> {
@@ -173,7 +177,10 @@ async fn print_entries(
         }
     };
     let paths: Vec<String> = entries.iter().map(path_of).collect();
-    let counts = if args.long { count(client, &entries, &paths).await } else { vec![None; entries.len()] };
+    let counts = match args.long {
+        true => counter.count(client, &entries, &paths).await,
+        false => vec![None; entries.len()],
+    };
     if !args.long || out.json {
         // A page is written at once: a million names are a thousand writes.
         let mut page = String::new();
@@ -205,24 +212,50 @@ async fn print_entries(
     out.table(&[">WORDS", ">CHARS", ">SIZE", "OWNER", "CREATED", "CHANGED", "NAME"], rows.collect())
 }
 
-/// Words and characters of each file that is small enough; none for what cannot be read now.
-async fn count(client: &Client, entries: &[Record], paths: &[String]) -> Vec<Option<Counts>> {
-    let mut counts = vec![None; entries.len()];
-    let mut work = tokio::task::JoinSet::new();
-    let small = |entry: &Record| entry.head_version().is_some_and(|head| head.size <= COUNT_MAX);
-    for (place, path) in paths.iter().enumerate().filter(|(place, _)| small(&entries[*place])) {
-        if work.len() >= COUNT_AT_ONCE
-            && let Some(Ok((place, counted))) = work.join_next().await
-        {
-            counts[place] = counted;
+/// Counts words and characters of files.
+#[derive(Default)]
+struct Counter {
+    /// Pairs that somebody waited for in vain: their other files are not waited for, too.
+    silent: BTreeSet<u32>,
+}
+
+impl Counter {
+    /// Of each file that is small enough; none for what cannot be read now.
+    async fn count(&mut self, client: &Client, entries: &[Record], paths: &[String]) -> Vec<Option<Counts>> {
+        let mut counts = vec![None; entries.len()];
+        let mut work = tokio::task::JoinSet::new();
+        for (place, (entry, path)) in entries.iter().zip(paths).enumerate() {
+            if work.len() >= COUNT_AT_ONCE
+                && let Some(Ok(done)) = work.join_next().await
+            {
+                self.note(done, entries, &mut counts);
+            }
+            let small = entry.head_version().is_some_and(|head| head.size <= COUNT_MAX);
+            if small && !self.silent.contains(&entry.pair) {
+                let (client, path) = (client.clone(), path.clone());
+                work.spawn(async move { (place, count_one(&client, &path).await) });
+            }
         }
-        let (client, path) = (client.clone(), path.clone());
-        work.spawn(async move { (place, count_one(&client, &path).await.ok()) });
+        while let Some(Ok(done)) = work.join_next().await {
+            self.note(done, entries, &mut counts);
+        }
+        counts
     }
-    while let Some(Ok((place, counted))) = work.join_next().await {
-        counts[place] = counted;
+
+    fn note(
+        &mut self,
+        (place, counted): (usize, Result<Counts>),
+        entries: &[Record],
+        counts: &mut [Option<Counts>],
+    ) {
+        match counted {
+            Ok(counted) => counts[place] = Some(counted),
+            Err(error) if error.code.exit_status() == Code::Unavailable.exit_status() => {
+                self.silent.insert(entries[place].pair);
+            }
+            Err(_) => {}
+        }
     }
-    counts
 }
 
 async fn count_one(client: &Client, path: &str) -> Result<Counts> {
