@@ -2,6 +2,8 @@
 
 use super::Context;
 use super::entries::Repeat;
+use super::target::{Target, is_output, pour};
+use super::transfer::local::trouble;
 use super::words::Words;
 use crate::options::parse_time;
 use crate::output::size;
@@ -10,6 +12,7 @@ use client::{Client, Content, Durability, Range, ReadOptions, Reader, Receipt, W
 use serde_json::json;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use types::content::Digester;
 use types::ids::{Digest, VersionNumber};
@@ -70,7 +73,7 @@ pub struct WriteArgs {
 pub struct ReadArgs {
     /// The file to read
     pub path: String,
-    /// Write it to this local file, as a whole or not at all; -: standard output
+    /// Write it to this local file, as a whole or not at all, or to a device or pipe; -: standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Only these bytes, both ends included: A-B, A- or -N
@@ -163,7 +166,7 @@ pub async fn read(context: &Context, args: &ReadArgs) -> Result<()> {
         ReadOptions { range: args.range.unwrap_or_default(), version: args.version, stale_ok: args.stale_ok };
     let client = context.connect().await?;
     let mut reader = client.read(&args.path, &options).await?;
-    match args.output.as_deref().filter(|output| *output != Path::new("-")) {
+    match args.output.as_deref().filter(|output| !is_output(output)) {
         None => {
             while let Some(bytes) = reader.next().await? {
                 context.out.bytes(&bytes)?;
@@ -191,41 +194,24 @@ pub async fn read(context: &Context, args: &ReadArgs) -> Result<()> {
 
 /// Writes what `reader` gives to `output`: beside it first, then in its place.
 async fn save(reader: &mut Reader, output: &Path) -> Result<u64> {
-    let failed = |error: std::io::Error| match Error::from(error) {
-        Error { code: Code::DiskFull, message, .. } => Error::new(Code::DiskFull, output.display(), message),
-        Error { message, .. } => Error::new(Code::Io, output.display(), message),
+    let failed = |error: std::io::Error| trouble(output, &error);
+    let output = match Target::of(output)? {
+        Target::Replace(file) => file,
+        Target::Pour => return pour(reader, output, &AtomicU64::default()).await,
     };
-    if output.is_dir() {
-        let next = "give the name of a file in it";
-        return Err(Error::new(Code::IsAFolder, format_args!("{} is a folder", output.display()), next));
-    }
-    // A device or a pipe is written to, not replaced.
-    if output.exists() && !output.is_file() {
-        let mut file = std::fs::OpenOptions::new().write(true).open(output).map_err(failed)?;
-        return copy(reader, &mut file, failed).await;
-    }
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".pairfs-").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    let written = copy(reader, file.as_file_mut(), failed).await?;
-    if let Ok(old) = std::fs::metadata(output) {
+    let mut written = 0;
+    while let Some(bytes) = reader.next().await? {
+        file.write_all(&bytes).map_err(failed)?;
+        written += bytes.len() as u64;
+    }
+    if let Ok(old) = std::fs::metadata(&output) {
         file.as_file().set_permissions(old.permissions()).map_err(failed)?;
     }
     file.persist(output).map_err(|error| failed(error.error))?;
-    Ok(written)
-}
-
-async fn copy(
-    reader: &mut Reader,
-    file: &mut std::fs::File,
-    failed: impl Fn(std::io::Error) -> Error,
-) -> Result<u64> {
-    let mut written = 0;
-    while let Some(bytes) = reader.next().await? {
-        file.write_all(&bytes).map_err(&failed)?;
-        written += bytes.len() as u64;
-    }
     Ok(written)
 }
 

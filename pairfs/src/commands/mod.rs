@@ -18,6 +18,7 @@ pub mod pair;
 mod risk;
 pub mod scrub;
 pub mod status;
+mod target;
 pub mod transfer;
 mod words;
 

@@ -4,6 +4,7 @@ use super::engine::{self, Found, Side};
 use super::local::{self, Draft, Kind};
 use super::report::{Action, Report};
 use super::{Common, GetArgs, LARGE, below, modified, needs_recursive, relative, remote_entry};
+use crate::commands::target::{self, Target};
 use client::{Attributes, Client, ReadOptions, Reader};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,21 @@ struct Folder {
 
 /// One thing to do.
 enum Job {
-    Read { remote: String, local: PathBuf, record: Box<Record> },
-    Link { local: PathBuf, target: String, kept: Attributes },
-    Delete { local: PathBuf },
+    /// `pour`: to a device or pipe, which stays.
+    Read {
+        remote: String,
+        local: PathBuf,
+        record: Box<Record>,
+        pour: bool,
+    },
+    Link {
+        local: PathBuf,
+        target: String,
+        kept: Attributes,
+    },
+    Delete {
+        local: PathBuf,
+    },
 }
 
 pub(super) async fn run(client: Client, args: &GetArgs, report: Report) -> Result<()> {
@@ -107,7 +120,14 @@ impl Get {
             }
             return Ok(Taken::Folder(self.below(remote, local, String::new(), true, &record)));
         }
-        self.plan(remote, local, record)
+        if record.kind() != Remote::File {
+            return self.plan(remote, local, record);
+        }
+        // What is named on the command line may be a link that leads there; within a tree none is followed.
+        match Target::of(&local)? {
+            Target::Replace(local) => self.plan(remote, local, record),
+            Target::Pour => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), pour: true })),
+        }
     }
 
     fn below(&self, remote: String, local: PathBuf, relative: String, top: bool, record: &Record) -> Folder {
@@ -134,6 +154,10 @@ impl Get {
             let what = format_args!("{} is a folder", local.display());
             return Err(Error::new(Code::IsAFolder, what, "remove it first, or give another name"));
         }
+        if let Some(Kind::Special(what)) = here {
+            let what = format_args!("{} is {what}", local.display());
+            return Err(Error::new(Code::Exists, what, "it stays; remove it first, or give another name"));
+        }
         let shown = || local.display().to_string();
         match (record.kind(), here) {
             (Remote::File, Some(Kind::File(stat)))
@@ -146,7 +170,9 @@ impl Get {
                 self.report.did(Action::Skipped, "", &shown(), 0)?;
                 Ok(Taken::Nothing)
             }
-            (Remote::File, _) => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record) })),
+            (Remote::File, _) => {
+                Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), pour: false }))
+            }
             (Remote::Symlink, Some(Kind::Link(target))) if target == record.target => {
                 self.report.did(Action::Skipped, "", &shown(), 0)?;
                 Ok(Taken::Nothing)
@@ -259,18 +285,18 @@ impl Get {
                 }
                 self.report.did(Action::Link, target, &local.display().to_string(), 0)
             }
-            Job::Read { remote, local, record } => {
+            Job::Read { remote, local, record, pour } => {
                 let shown = local.display().to_string();
                 let size = record.head_version().map_or(0, |head| head.size);
                 if self.common.dry_run {
                     return self.report.did(Action::File, remote, &shown, size);
                 }
-                let size = match self.read(remote, local, record).await {
+                let size = match self.read(remote, local, record, *pour).await {
                     // It changed often since it was listed.
                     Err(Error { code: Code::NoSuchVersion, .. }) => {
                         let record = self.client.entry(remote).await?;
                         let record = record.ok_or_else(|| Error::not_found(remote))?;
-                        self.read(remote, local, &record).await?
+                        self.read(remote, local, &record, *pour).await?
                     }
                     other => other?,
                 };
@@ -280,19 +306,22 @@ impl Get {
     }
 
     /// Brings the version that `record` has as its head, so that its bytes and its time belong together.
-    async fn read(&self, remote: &str, local: &Path, record: &Record) -> Result<u64> {
+    async fn read(&self, remote: &str, local: &Path, record: &Record, pour: bool) -> Result<u64> {
         let Some(head) = record.head_version() else {
             let what = format_args!("the only copy of {remote} is on a server that is away");
             return Err(Error::new(Code::OnlyCopyAway, what, "see `pairfs info`"));
         };
         let (time, mode, size) = (modified(record), record.mode, head.size);
-        if size == 0 {
+        if size == 0 && !pour {
             let local = local.to_owned();
             let made = spawn_blocking(move || Draft::new(&local)?.finish(&local, time, mode)).await;
             return made.map_err(Error::internal)?.map(|()| 0);
         }
         let options = ReadOptions { version: Some(head.version()), ..ReadOptions::default() };
         let mut reader = self.client.read_listed(remote, record, &options).await?;
+        if pour {
+            return target::pour(&mut reader, local, &self.report.large()).await;
+        }
         if size > LARGE {
             return self.stream(&mut reader, local, time, mode).await;
         }

@@ -2,13 +2,14 @@
 
 mod engine;
 mod get;
-mod local;
+pub(super) mod local;
 mod put;
 mod report;
 
 use super::Context;
-use super::content::DurabilityArg;
+use super::content::{self, DurabilityArg, ReadArgs};
 use super::glob::Glob;
+use super::target::is_output;
 use clap::Args;
 use client::Client;
 use report::Report;
@@ -73,7 +74,8 @@ pub struct PutArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 A file that is there already with the same size and modification time is skipped, so the same command goes on where \
-an earlier one ended. Each file appears whole or not at all. Modification times and modes are kept (without setuid \
+an earlier one ended. Each file appears whole or not at all. A device or a pipe that is named as LOCAL is written to, \
+a symbolic link followed; within folders neither is. Modification times and modes are kept (without setuid \
 and setgid), and symbolic links and empty folders. With --delete things are deleted for good: there is no local trash.")]
 pub struct GetArgs {
     /// Files, and with -r folders
@@ -101,8 +103,29 @@ pub async fn put(context: &Context, args: &PutArgs) -> Result<()> {
 /// # Errors
 /// What ended it, or that something could not be got.
 pub async fn get(context: &Context, args: &GetArgs) -> Result<()> {
+    if is_output(&args.local) {
+        return to_output(context, args).await;
+    }
     let report = Report::new(context.out, "get", args.common.dry_run);
     get::run(context.connect().await?, args, report).await
+}
+
+/// One file to standard output, which then holds nothing else.
+async fn to_output(context: &Context, args: &GetArgs) -> Result<()> {
+    match args.remote.as_slice() {
+        [path] if !args.common.dry_run => {
+            let path = path.clone();
+            content::read(
+                context,
+                &ReadArgs { path, output: None, range: None, version: None, stale_ok: false },
+            )
+            .await
+        }
+        _ => {
+            let what = "standard output takes one file, and --dry-run does not go with it";
+            Err(Error::new(Code::Usage, what, "name one file, or a folder to get them into"))
+        }
+    }
 }
 
 /// A path with one more name; both are valid already.

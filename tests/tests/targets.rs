@@ -1,0 +1,102 @@
+//! Where `get`, `put` and `read -o` write to and read from when it is no regular file: pipes, links, standard input
+//! and output.
+
+use pairfs_tests::Cluster;
+use pairfs_tests::command::{command, run};
+use pairfs_tests::tree::text;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+fn make_pipe(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+fn is_pipe(path: &Path) -> bool {
+    path.symlink_metadata().unwrap().file_type().is_fifo()
+}
+
+/// What comes out of the pipe at `path` while `words` run.
+fn through_pipe(cluster: &Cluster, path: &Path, words: &[&str]) -> Vec<u8> {
+    make_pipe(path);
+    let place = path.to_owned();
+    let reader = std::thread::spawn(move || fs::read(place).unwrap());
+    let ran = cluster.pairfs(words);
+    if !is_pipe(path) {
+        panic!("the pipe was replaced by `pairfs {}`", ran.words);
+    }
+    // If it was never opened, the reader would wait for ever.
+    drop(fs::File::options().read(true).write(true).open(path).unwrap());
+    ran.ok();
+    reader.join().unwrap()
+}
+
+#[test]
+fn a_pipe_or_device_that_a_file_is_got_to_is_written_to_and_stays() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    let large = pairfs_tests::workload::filled(7, 5 << 20);
+    cluster.write("/tree/file", b"through");
+    cluster.write("/tree/large", &large);
+    cluster.write("/tree/empty", b"");
+    let (one, two, three) = (desk.join("one"), desk.join("two"), desk.join("three"));
+    assert_eq!(through_pipe(&cluster, &one, &["get", "/tree/file", text(&one)]), b"through");
+    assert!(through_pipe(&cluster, &two, &["get", "/tree/large", text(&two)]) == large);
+    assert_eq!(through_pipe(&cluster, &three, &["read", "/tree/file", "-o", text(&three)]), b"through");
+    symlink("/dev/null", desk.join("null")).unwrap();
+    for path in ["/tree/file", "/tree/empty", "/tree/large"] {
+        cluster.pairfs(&["get", path, text(&desk.join("null"))]).ok();
+    }
+    assert!(fs::metadata(desk.join("null")).unwrap().file_type().is_char_device());
+
+    // Within a tree it is an error of its own, and stays too.
+    fs::create_dir_all(desk.join("back/tree")).unwrap();
+    make_pipe(&desk.join("back/tree/file"));
+    let ran = cluster.pairfs(&["get", "-r", "/tree", text(&desk.join("back"))]).exits(1);
+    assert!(ran.stderr.contains("error[EXISTS]") && ran.stderr.contains("is a pipe"), "{}", ran.stderr);
+    assert!(is_pipe(&desk.join("back/tree/file")));
+    assert!(fs::read(desk.join("back/tree/large")).unwrap() == large);
+}
+
+#[test]
+fn a_link_that_a_file_is_got_to_is_followed() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    cluster.write("/file", b"new");
+    let (link, real) = (desk.join("link"), desk.join("below/real"));
+    fs::create_dir(desk.join("below")).unwrap();
+    symlink("below/real", &link).unwrap();
+    for words in [["get", "/file", text(&link)].as_slice(), &["read", "/file", "-o", text(&link)]] {
+        fs::write(&real, b"old").unwrap();
+        cluster.pairfs(words).ok();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("below/real"), "{words:?}");
+        assert_eq!(fs::read(&real).unwrap(), b"new", "{words:?}");
+        // As cp: not through a link to nothing.
+        fs::remove_file(&real).unwrap();
+        cluster.pairfs(words).exits(3);
+        assert!(link.is_symlink() && !real.exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn what_goes_to_standard_output_is_the_file_and_nothing_else() {
+    let cluster = Cluster::start(true);
+    cluster.write("/tree/file", b"content\n");
+    for words in
+        [["get", "/tree/file", "/dev/stdout"].as_slice(), &["read", "/tree/file", "-o", "/dev/stdout"]]
+    {
+        let ran = cluster.pairfs(words).ok();
+        assert_eq!((ran.stdout.as_slice(), ran.stderr.as_str()), (b"content\n".as_slice(), ""), "{words:?}");
+    }
+    // Into a file that others write to as well.
+    let log = cluster.desk().join("log");
+    let get = command(Some(&cluster.dir()), &["get", "/tree/file", "/dev/stdout"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "out=$1; shift; (echo before; \"$@\"; echo after) > \"$out\"", "sh", text(&log)]);
+    shell.arg(get.get_program()).args(get.get_args());
+    run(shell, b"").ok();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "before\ncontent\nafter\n");
+    cluster.pairfs(&["get", "-r", "/tree", "/dev/stdout"]).exits(2);
+}
