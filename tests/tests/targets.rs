@@ -1,5 +1,5 @@
 //! Where `get`, `put` and `read -o` write to and read from when it is no regular file: pipes, links, standard input
-//! and output.
+//! and output; and names that are one name in the store.
 
 use pairfs_tests::Cluster;
 use pairfs_tests::command::{command, run};
@@ -69,7 +69,7 @@ fn a_link_that_a_file_is_got_to_is_followed() {
     fs::create_dir(desk.join("below")).unwrap();
     symlink("below/real", &link).unwrap();
     for words in [["get", "/file", text(&link)].as_slice(), &["read", "/file", "-o", text(&link)]] {
-        fs::write(&real, b"old").unwrap();
+        fs::write(&real, b"what was there").unwrap();
         cluster.pairfs(words).ok();
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("below/real"), "{words:?}");
         assert_eq!(fs::read(&real).unwrap(), b"new", "{words:?}");
@@ -99,4 +99,49 @@ fn what_goes_to_standard_output_is_the_file_and_nothing_else() {
     run(shell, b"").ok();
     assert_eq!(fs::read_to_string(&log).unwrap(), "before\ncontent\nafter\n");
     cluster.pairfs(&["get", "-r", "/tree", "/dev/stdout"]).exits(2);
+}
+
+#[test]
+fn of_two_names_that_are_one_name_there_the_second_is_an_error_and_nothing_is_overwritten() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    let tree = desk.join("tree");
+    let (composed, apart) = ("caf\u{e9}", "cafe\u{301}");
+    for (name, content) in [(composed, "one"), (apart, "two"), ("plain", "three")] {
+        fs::create_dir_all(tree.join("d").join(name)).unwrap();
+        fs::write(tree.join(name), content).unwrap();
+        fs::write(tree.join("d").join(name).join(content), content).unwrap();
+    }
+    let from = format!("{}/.", text(&tree));
+    // The second time nothing is put: the one that is there stays what it was.
+    for (files, skipped) in [(4, 0), (0, 4)] {
+        let ran = cluster.pairfs(&["--json", "put", "-r", "-p", &from, "/tree"]).exits(1);
+        let summary = ran.json_lines().last().unwrap()["summary"].clone();
+        assert_eq!(
+            (&summary["files"], &summary["skipped"], &summary["failed"]),
+            (&files.into(), &skipped.into(), &2.into()),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(ran.stderr.matches("\"EXISTS\"").count(), 2, "{}", ran.stderr);
+        for spelled in ["caf\\\\u{e9}", "cafe\\\\u{301}"] {
+            assert!(ran.stderr.contains(spelled), "both names are told: {}", ran.stderr);
+        }
+    }
+    assert_eq!(cluster.read(&format!("/tree/{composed}")), b"two");
+    assert_eq!(cluster.read(&format!("/tree/d/{composed}/two")), b"two");
+    cluster.pairfs(&["info", &format!("/tree/d/{composed}/one")]).exits(3);
+
+    // What is left out takes no name, and what is named on the command line is no different.
+    let only = desk.join("only");
+    fs::create_dir(&only).unwrap();
+    make_pipe(&only.join(apart));
+    fs::write(only.join(composed), "file").unwrap();
+    cluster.pairfs(&["put", "-r", text(&only), "/only"]).ok();
+    assert_eq!(cluster.read(&format!("/only/{composed}")), b"file");
+    cluster.pairfs(&["mkdir", "/both"]).ok();
+    let both = [tree.join(composed), tree.join(apart)];
+    let ran = cluster.pairfs(&["put", text(&both[0]), text(&both[1]), "/both"]).exits(1);
+    assert!(ran.stderr.contains("error[EXISTS]") && ran.text().contains("1 file ("), "{}", ran.stderr);
+    assert_eq!(cluster.read(&format!("/both/{composed}")), b"one");
 }

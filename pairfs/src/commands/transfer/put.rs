@@ -1,11 +1,11 @@
 //! `put`: from this machine to the cluster.
 
 use super::engine::{self, Found, Side};
-use super::local::{self, Kind, Stat};
+use super::local::{self, Entry, Kind, Stat};
 use super::report::{Action, Report};
 use super::{Common, LARGE, PutArgs, below, modified, needs_recursive, relative, remote_entry};
 use client::{Attributes, Client, Content, Durability, MakeOptions, RemoveOptions, WriteOptions};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
@@ -98,8 +98,12 @@ impl Put {
         }
         let remote = types::path::PathName::parse(&args.remote)?.to_string();
         let mut found = Found::default();
+        let mut names = HashMap::new();
         for path in &args.local {
-            let taken = self.top(path, args, &remote, there.as_ref(), into, slash).await;
+            let taken = match same_name(&mut names, path) {
+                Ok(()) => self.top(path, args, &remote, there.as_ref(), into, slash).await,
+                Err(error) => Err(error),
+            };
             match taken {
                 Ok(Taken::Folder(folder)) => found.folders.push(folder),
                 Ok(Taken::Job(job)) => found.files.push(job),
@@ -208,7 +212,12 @@ impl Put {
     async fn look_into(&self, folder: &Folder) -> Result<Found<Folder, Job>> {
         let path = folder.local.clone();
         let here = local::attributes(&path)?;
-        let read = spawn_blocking(move || local::read_folder(&path));
+        let read = spawn_blocking(move || {
+            let mut entries = local::read_folder(&path)?;
+            // Of names that are one name there, the same one is put each time.
+            entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok(entries)
+        });
         let read = async { read.await.map_err(Error::internal)? };
         let remote = async {
             if let Some(there) = folder.there {
@@ -224,31 +233,54 @@ impl Put {
             }
             Ok(HashMap::new())
         };
-        let (entries, mut remote) = tokio::try_join!(read, remote)?;
+        let (entries, remote) = tokio::try_join!(read, remote)?;
+        Ok(self.compare(folder, entries, remote))
+    }
+
+    /// What is to be done for the names of a folder: `entries` here, `remote` there.
+    fn compare(
+        &self,
+        folder: &Folder,
+        entries: Vec<Entry>,
+        mut remote: HashMap<String, There>,
+    ) -> Found<Folder, Job> {
         let mut found = Found::default();
+        // As names are looked up: those left out that stay there, and those that something here has taken.
+        let (mut kept, mut names) = (HashSet::<String>::new(), HashMap::<String, String>::new());
         for entry in entries {
             let is_folder = matches!(entry.kind, Ok(Kind::Folder));
             let relative = relative(&folder.relative, &entry.name);
             // What has the same name after NFC is the same.
-            let there = remote.remove(&types::path::lookup_name(&entry.name));
+            let name = types::path::lookup_name(&entry.name);
             if self.common.excludes(&relative, is_folder) {
+                kept.insert(name);
                 continue;
             }
+            // What is not put takes no other's name.
+            let there = if matches!(entry.kind, Err(_) | Ok(Kind::Special(_))) {
+                kept.insert(name);
+                None
+            } else if let Some(first) = names.get(&name) {
+                let shown = folder.local.join(&entry.name).display().to_string();
+                self.report.failed(&shown, one_name(&shown, &entry.name, first));
+                continue;
+            } else {
+                names.insert(name.clone(), entry.name.clone());
+                remote.remove(&name)
+            };
             let (local, path) = (folder.local.join(&entry.name), below(&folder.remote, &entry.name));
             let shown = local.display().to_string();
-            let taken = match entry.kind {
-                Ok(Kind::Folder) => match there {
-                    None => {
-                        Ok(Taken::Folder(Folder { local, remote: path, relative, there: None, top: false }))
-                    }
-                    Some(There::Folder(known)) => {
-                        let there = Some(known);
-                        Ok(Taken::Folder(Folder { local, remote: path, relative, there, top: false }))
-                    }
-                    Some(_) => Err(not_a_folder(&path)),
-                },
-                Ok(kind) => self.plan(local, path, kind, there, false),
-                Err(error) => Err(error),
+            let taken = match (entry.kind, there) {
+                (Ok(Kind::Folder), Some(There::File { .. } | There::Link(_))) => Err(not_a_folder(&path)),
+                (Ok(Kind::Folder), there) => {
+                    let there = match there {
+                        Some(There::Folder(known)) => Some(known),
+                        _ => None,
+                    };
+                    Ok(Taken::Folder(Folder { local, remote: path, relative, there, top: false }))
+                }
+                (Ok(kind), there) => self.plan(local, path, kind, there, false),
+                (Err(error), _) => Err(error),
             };
             match taken {
                 Ok(Taken::Folder(folder)) => found.folders.push(folder),
@@ -258,12 +290,14 @@ impl Put {
             }
         }
         if self.common.delete {
-            let gone = remote.into_iter().filter(|(name, there)| {
-                !self.common.excludes(&relative(&folder.relative, name), matches!(there, There::Folder(_)))
-            });
+            let left_out = |name: &str, there: &There| {
+                let is_folder = matches!(there, There::Folder(_));
+                kept.contains(name) || self.common.excludes(&relative(&folder.relative, name), is_folder)
+            };
+            let gone = remote.into_iter().filter(|(name, there)| !left_out(name, there));
             found.files.extend(gone.map(|(name, _)| Job::Delete { remote: below(&folder.remote, &name) }));
         }
-        Ok(found)
+        found
     }
 
     /// What a remote folder holds, by name.
@@ -332,6 +366,29 @@ impl Put {
         };
         Ok(self.client.write(remote, content, &options).await?.size)
     }
+}
+
+/// Notes the name of `path` in `names`, by which it is looked up there; an error if another one's has it.
+/// Folders of one name from different places become one, as with cp.
+fn same_name<'a>(names: &mut HashMap<String, &'a Path>, path: &'a Path) -> Result<()> {
+    let Some(name) = own_name(path)? else { return Ok(()) };
+    let Some(first) = names.insert(types::path::lookup_name(&name), path) else { return Ok(()) };
+    if first.file_name() == path.file_name() && first.is_dir() && path.is_dir() {
+        return Ok(());
+    }
+    Err(one_name(&path.display().to_string(), &name, &first.display().to_string()))
+}
+
+/// The error that `first` has the name of what stands at `shown` already. They may look the same, so both are
+/// spelled out.
+fn one_name(shown: &str, name: &str, first: &str) -> Error {
+    let spelled = |text: &str| -> String {
+        let spell = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() };
+        text.chars().map(spell).collect()
+    };
+    let (name, first) = (spelled(name), spelled(first));
+    let what = format_args!("{shown}: '{name}' and '{first}', put already, are one name there");
+    Error::new(Code::Exists, what, "rename one of them")
 }
 
 impl PutArgs {
