@@ -145,3 +145,52 @@ fn of_two_names_that_are_one_name_there_the_second_is_an_error_and_nothing_is_ov
     assert!(ran.stderr.contains("error[EXISTS]") && ran.text().contains("1 file ("), "{}", ran.stderr);
     assert_eq!(cluster.read(&format!("/both/{composed}")), b"one");
 }
+
+#[test]
+fn what_is_in_a_folder_is_got_again_by_the_same_command_which_does_only_what_is_missing() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    cluster.write("/tree/a", b"first");
+    cluster.write("/tree/below/b", b"second");
+    let back = desk.join("back");
+    let get = |words: &[&str]| {
+        let ran = cluster.pairfs(&[&["--json", "get", "-r"], words].concat()).ok();
+        let summary = ran.json_lines().last().unwrap()["summary"].clone();
+        (summary["files"].as_u64().unwrap(), summary["skipped"].as_u64().unwrap())
+    };
+    assert_eq!(get(&["/tree/.", text(&back)]), (2, 0));
+    assert_eq!(get(&["/tree/.", text(&back)]), (0, 2));
+    fs::remove_file(back.join("below/b")).unwrap();
+    assert_eq!(get(&["/tree/.", text(&back)]), (1, 1));
+    assert_eq!(fs::read(back.join("below/b")).unwrap(), b"second");
+    assert!(!back.join("tree").exists());
+    assert_eq!(get(&["/.", text(&desk.join("all"))]), (2, 0));
+    // As cp: without the dot it is a folder in the folder.
+    assert_eq!(get(&["/tree", text(&back)]), (2, 0));
+    assert!(back.join("tree/below/b").exists());
+    // Several go into a folder that is made when asked for.
+    assert_eq!(get(&["-p", "/tree/.", "/tree/below/.", text(&desk.join("new/several"))]), (3, 0));
+    assert!(desk.join("new/several/b").exists() && desk.join("new/several/below/b").exists());
+    cluster.pairfs(&["get", "/tree/a/.", text(&back)]).exits(2);
+    cluster.pairfs(&["get", "/tree/.", text(&back)]).exits(2);
+}
+
+#[test]
+fn the_advice_to_give_a_command_again_names_the_form_that_goes_on() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    cluster.write("/tree/a", b"content");
+    cluster.write("/tree/b", b"content");
+    let (back, tree) = (desk.join("back"), desk.join("tree"));
+    fs::create_dir_all(back.join("a")).unwrap();
+    let ran = cluster.pairfs(&["get", "-r", "/tree/.", text(&back)]).exits(1);
+    assert!(ran.stderr.contains("the same command again does only what is missing"), "{}", ran.stderr);
+    fs::create_dir(&tree).unwrap();
+    for name in ["\u{e9}", "e\u{301}"] {
+        fs::write(tree.join(name), "content").unwrap();
+    }
+    let ran = cluster.pairfs(&["put", "-r", text(&tree), "/other"]).exits(1);
+    assert!(ran.stderr.contains("with FOLDER/. for FOLDER the same command"), "{}", ran.stderr);
+    let ran = cluster.pairfs(&["put", "-r", text(&tree), "/other"]).exits(1);
+    assert!(ran.stderr.contains("the same command again does only what is missing"), "{}", ran.stderr);
+}

@@ -96,27 +96,38 @@ impl Get {
     }
 
     async fn top(&self, remote: &str, args: &GetArgs, into: bool, slash: bool) -> Result<Taken> {
+        // "DIR/." means what is in DIR.
+        let (remote, within) = match remote.strip_suffix("/.") {
+            Some("") => ("/", true),
+            Some(folder) => (folder, true),
+            None => (remote, false),
+        };
         let path = types::path::PathName::parse(remote)?;
         let record = remote_entry(&self.client, remote).await?;
         let record = record.ok_or_else(|| Error::not_found(types::path::Quoted(remote)))?;
+        if within && !record.is_folder() {
+            let what = format_args!("{} is no folder", types::path::Quoted(remote));
+            return Err(Error::new(Code::NotAFolder, what, "leave the '/.' at its end out"));
+        }
         let inside = into || args.remote.len() > 1 || (slash && !record.is_folder());
         if inside && !into && !args.common.parents {
             return Err(no_folder(&args.local));
         }
-        let local = match path.split_last() {
-            Some((_, name)) if inside => args.local.join(name),
+        let name = path.split_last().map(|(_, name)| name).filter(|_| !within);
+        let local = match name {
+            Some(name) if inside => args.local.join(name),
             _ => args.local.clone(),
         };
-        if let Some(parent) =
-            local.parent().filter(|parent| args.common.parents && !parent.as_os_str().is_empty())
-            && !args.common.dry_run
-        {
-            std::fs::create_dir_all(parent).map_err(|error| local::trouble(parent, &error))?;
+        if args.common.parents && !args.common.dry_run {
+            make_parents(if args.remote.len() > 1 { Some(&args.local) } else { local.parent() })?;
         }
         let remote = path.to_string();
         if record.is_folder() {
             if !args.common.recursive {
                 return Err(needs_recursive(&remote));
+            }
+            if name.is_some() && !inside {
+                self.report.renamed();
             }
             return Ok(Taken::Folder(self.below(remote, local, String::new(), true, &record)));
         }
@@ -354,6 +365,13 @@ enum Taken {
     Folder(Folder),
     Job(Job),
     Nothing,
+}
+
+fn make_parents(folder: Option<&Path>) -> Result<()> {
+    match folder.filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder).map_err(|error| local::trouble(folder, &error)),
+        None => Ok(()),
+    }
 }
 
 fn no_folder(path: &Path) -> Error {

@@ -52,9 +52,10 @@ impl Common {
 /// `pairfs put`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-A file that is there already with the same size and modification time is skipped, so the same command goes on where \
-an earlier one ended. Modification times (to the millisecond) and modes of files are kept, and symbolic links and \
-empty folders; devices, sockets and pipes are left out with a warning. With --delete things go to the trash.")]
+A file that is there already with the same size and modification time is skipped, so that `put -r DIR/. \
+/DIR` given again goes on where it ended. (`put -r DIR /DIR` means /DIR/DIR once /DIR is there, as with cp.) \
+Modification times (to the millisecond) and modes of files are kept, and symbolic links and empty folders; \
+devices, sockets and pipes are left out with a warning. With --delete things go to the trash.")]
 pub struct PutArgs {
     /// Local files, and with -r folders; DIR/. means what is in DIR
     #[arg(required = true, num_args = 1..)]
@@ -73,12 +74,13 @@ pub struct PutArgs {
 /// `pairfs get`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-A file that is there already with the same size and modification time is skipped, so the same command goes on where \
-an earlier one ended. Each file appears whole or not at all. A device or a pipe that is named as LOCAL is written to, \
-a symbolic link followed; within folders neither is. Modification times and modes are kept (without setuid \
-and setgid), and symbolic links and empty folders. With --delete things are deleted for good: there is no local trash.")]
+A file that is there already with the same size and modification time is skipped, so that `get -r /DIR/. \
+DIR` given again goes on where it ended. (`get -r /DIR DIR` means DIR/DIR once DIR is there, as with cp.) \
+Each file appears whole or not at all. A device or a pipe that is named as LOCAL is written to, a symbolic \
+link followed; within folders neither is. Modification times and modes are kept (without setuid and setgid), \
+and symbolic links and empty folders. With --delete things are deleted for good: there is no local trash.")]
 pub struct GetArgs {
-    /// Files, and with -r folders
+    /// Files, and with -r folders; DIR/. means what is in DIR
     #[arg(required = true, num_args = 1..)]
     pub remote: Vec<String>,
     /// Where to: an existing local folder (then into it), or the new name

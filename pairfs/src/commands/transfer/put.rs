@@ -151,6 +151,9 @@ impl Put {
                 Some(There::Folder(attributes)) => Some(attributes),
                 Some(_) => return Err(not_a_folder(&remote)),
             };
+            if !inside && name.is_some() {
+                self.report.renamed();
+            }
             // Without the dot of "DIR/.".
             let local = path.components().collect();
             return Ok(Taken::Folder(Folder { local, remote, relative: String::new(), there, top: true }));

@@ -44,6 +44,8 @@ pub struct Report {
     /// Bytes of large files under way.
     under_way: Mutex<Vec<Arc<AtomicU64>>>,
     stopped: AtomicBool,
+    /// A folder got a new name, which will be there: the same words again mean a folder in it, as with cp.
+    renamed: AtomicBool,
     /// The first error, or the one that ended all.
     error: Mutex<Option<Error>>,
     terminal: bool,
@@ -72,6 +74,7 @@ impl Report {
             bytes: zero(),
             under_way: Mutex::default(),
             stopped: AtomicBool::new(false),
+            renamed: AtomicBool::new(false),
             error: Mutex::new(None),
             terminal: std::io::stderr().is_terminal() && !out.quiet && !out.json,
         }
@@ -148,6 +151,11 @@ impl Report {
     /// Whether nothing else shall be begun.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a folder goes under a new name that is not there yet.
+    pub fn renamed(&self) {
+        self.renamed.store(true, Ordering::Relaxed);
     }
 
     /// Something is left out that is no error.
@@ -240,7 +248,11 @@ impl Report {
                     plural(failed, "item"),
                     if self.verb == "put" { "put" } else { "got" }
                 ),
-                "see above; the same command again does only what is missing",
+                if self.renamed.load(Ordering::Relaxed) {
+                    "see above; with FOLDER/. for FOLDER the same command does only what is missing"
+                } else {
+                    "see above; the same command again does only what is missing"
+                },
             )),
         }
     }
