@@ -98,7 +98,29 @@ fn what_goes_to_standard_output_is_the_file_and_nothing_else() {
     shell.arg(get.get_program()).args(get.get_args());
     run(shell, b"").ok();
     assert_eq!(fs::read_to_string(&log).unwrap(), "before\ncontent\nafter\n");
-    cluster.pairfs(&["get", "-r", "/tree", "/dev/stdout"]).exits(2);
+    for out in ["-", "/dev/stdout"] {
+        cluster.pairfs(&["get", "-r", "/tree", out]).exits(2);
+        cluster.pairfs(&["get", "/tree/file", "/tree/file", out]).exits(2);
+        cluster.pairfs(&["get", "/nothing", out]).exits(3);
+    }
+    assert!(!cluster.dir().with_file_name("-").exists());
+}
+
+#[test]
+fn what_comes_from_standard_input_is_put_as_one_file() {
+    let cluster = Cluster::start(true);
+    let ran = cluster.pairfs_with(&["--json", "put", "-p", "-", "/new/file"], b"typed").ok();
+    assert_eq!((&ran.json()["path"], &ran.json()["size"]), (&"/new/file".into(), &5.into()));
+    assert_eq!(cluster.read("/new/file"), b"typed");
+    cluster.pairfs_with(&["put", "-", "/new"], b"into a folder").exits(2);
+    cluster.pairfs_with(&["put", "-", "-", "/new"], b"twice").exits(2);
+    cluster.pairfs_with(&["put", "-n", "-", "/new/other"], b"not yet").exits(2);
+    cluster.pairfs(&["info", "/new/other"]).exits(3);
+    // A file of that name goes by another path.
+    let file = cluster.dir().with_file_name("-");
+    fs::write(&file, "a dash").unwrap();
+    cluster.pairfs(&["put", "./-", "/new/dash"]).ok();
+    assert_eq!(cluster.read("/new/dash"), b"a dash");
 }
 
 #[test]

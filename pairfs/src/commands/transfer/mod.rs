@@ -7,13 +7,14 @@ mod put;
 mod report;
 
 use super::Context;
-use super::content::{self, DurabilityArg, ReadArgs};
+use super::content::{self, DurabilityArg, ReadArgs, WriteArgs};
+use super::entries::Repeat;
 use super::glob::Glob;
 use super::target::is_output;
 use clap::Args;
 use client::Client;
 use report::Report;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use types::limits::CHUNK;
 use types::path::PathName;
 use types::record::Record;
@@ -57,7 +58,7 @@ A file that is there already with the same size and modification time is skipped
 Modification times (to the millisecond) and modes of files are kept, and symbolic links and empty folders; \
 devices, sockets and pipes are left out with a warning. With --delete things go to the trash.")]
 pub struct PutArgs {
-    /// Local files, and with -r folders; DIR/. means what is in DIR
+    /// Local files, and with -r folders; DIR/. means what is in DIR, - standard input
     #[arg(required = true, num_args = 1..)]
     pub local: Vec<PathBuf>,
     /// Where to: an existing folder (then into it), or the new name
@@ -83,7 +84,7 @@ pub struct GetArgs {
     /// Files, and with -r folders; DIR/. means what is in DIR
     #[arg(required = true, num_args = 1..)]
     pub remote: Vec<String>,
-    /// Where to: an existing local folder (then into it), or the new name
+    /// Where to: an existing local folder (then into it), or the new name; - for one file: standard output
     #[arg(required = true)]
     pub local: PathBuf,
     /// What both directions understand.
@@ -96,6 +97,9 @@ pub struct GetArgs {
 /// # Errors
 /// What ended it, or that something could not be put.
 pub async fn put(context: &Context, args: &PutArgs) -> Result<()> {
+    if args.local.iter().any(|local| local == Path::new("-")) {
+        return from_input(context, args).await;
+    }
     let report = Report::new(context.out, "put", args.common.dry_run);
     put::run(context.connect().await?, args, report).await
 }
@@ -110,6 +114,19 @@ pub async fn get(context: &Context, args: &GetArgs) -> Result<()> {
     }
     let report = Report::new(context.out, "get", args.common.dry_run);
     get::run(context.connect().await?, args, report).await
+}
+
+/// Standard input as one file.
+async fn from_input(context: &Context, args: &PutArgs) -> Result<()> {
+    if args.local.len() > 1 || args.common.dry_run || args.common.delete {
+        let what = "- is standard input, which is put alone, and without --dry-run and --delete";
+        return Err(Error::new(Code::Usage, what, "put the others by another command; a file - is ./-"));
+    }
+    let (path, parents, durability) = (args.remote.clone(), args.common.parents, args.durability);
+    let repeat = Repeat { request_key: None };
+    let write =
+        WriteArgs { path, source: None, append: false, if_version: None, parents, durability, repeat };
+    content::write(context, &write).await
 }
 
 /// One file to standard output, which then holds nothing else.
