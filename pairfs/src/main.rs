@@ -8,6 +8,7 @@ mod local;
 mod options;
 mod output;
 mod servers;
+mod signals;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -18,13 +19,14 @@ use commands::{
 };
 use local::Narrator;
 use output::Printer;
+use signals::Signals;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use types::{Code, Error, Result};
 
-/// Exit status of a command that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+/// How long a command may take to hear that it is to end: it may be blocked by its output.
+const HEAR_MAX: Duration = Duration::from_secs(1);
 /// How long tasks may take to end when their command has.
 const TIDY_UP: Duration = Duration::from_millis(200);
 
@@ -140,13 +142,23 @@ fn runtime() -> Result<Runtime> {
     Builder::new_multi_thread().enable_all().build().map_err(Error::from)
 }
 
-/// Runs `command` to its end or to Ctrl-C.
+/// Runs `command` to its end or to a signal such as that of Ctrl-C.
 fn until_interrupted(command: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     let runtime = runtime()?;
+    let entered = runtime.enter();
+    let mut signals = Signals::listen()?;
+    drop(entered);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    runtime.spawn(async move {
+        let status = signals.any().await;
+        let _ = tell.send(status);
+        tokio::time::sleep(HEAR_MAX).await;
+        std::process::exit(i32::from(status));
+    });
     let ended = runtime.block_on(async {
         tokio::select! {
             result = command => result.map(|()| ExitCode::SUCCESS),
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+            Ok(status) = told => Ok(ExitCode::from(status)),
         }
     });
     // What is half done locally is tidied up; a read of the terminal cannot be called off.

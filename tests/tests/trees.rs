@@ -1,10 +1,12 @@
 //! `put` and `get`: files and trees as `cp -r` would, resumable, and nothing that is bad stops the rest.
 
 use pairfs_tests::cluster::SOON;
+use pairfs_tests::command::{Started, command, start};
 use pairfs_tests::tree::{shape_of_files, text, write};
 use pairfs_tests::workload::filled;
 use pairfs_tests::{Cluster, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -281,28 +283,50 @@ fn a_link_that_came_with_a_tree_does_not_lead_out_of_it() {
     assert!(back.join("tree/b").exists(), "the rest goes on");
 }
 
+/// Sends `signal` to `get` once something is in the folder that it fills.
+fn signal_under_way(get: &mut Started, back: &Path, signal: Signal) {
+    until(SOON, "the file to arrive", || {
+        fs::read_dir(back).is_ok_and(|mut entries| entries.next().is_some()) || !get.runs()
+    });
+    if let Some(pid) = i32::try_from(get.pid()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
 #[test]
 fn an_interrupted_get_leaves_no_half_file() {
     let cluster = Cluster::start(true);
     cluster.write("/tree/large", &filled(3, 48 << 20));
-    let back = cluster.desk().join("back");
-    let mut get = cluster.begin(&["get", "-r", "/tree", text(&back)]);
-    until(SOON, "the file to arrive", || {
-        fs::read_dir(&back).is_ok_and(|mut entries| entries.next().is_some()) || !get.runs()
-    });
-    if let Some(pid) = i32::try_from(get.pid()).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-    }
-    let ran = get.end();
-    let names: Vec<String> =
-        fs::read_dir(&back).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    match ran.status {
-        0 => assert_eq!(names, ["large"]),
-        _ => assert!(names.is_empty(), "{names:?}"),
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let back = cluster.desk().join(format!("back{status}"));
+        let mut get = cluster.begin(&["get", "-r", "/tree", text(&back)]);
+        signal_under_way(&mut get, &back, signal);
+        let ran = get.end();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let names: Vec<String> = fs::read_dir(&back).unwrap().map(name).collect();
+        // It may have been faster than the signal.
+        match ran.status {
+            0 => assert_eq!(names, ["large"]),
+            ended => assert!(names.is_empty() && ended == status, "{names:?}, {ended} by {signal:?}"),
+        }
     }
     let again = cluster.desk().join("again");
     cluster.pairfs(&["get", "-r", "/tree", text(&again)]).ok();
     assert!(fs::read(again.join("large")).unwrap() == filled(3, 48 << 20));
+}
+
+#[test]
+fn a_get_under_nohup_goes_on_when_the_terminal_is_gone() {
+    let cluster = Cluster::start(true);
+    cluster.write("/tree/large", &filled(3, 48 << 20));
+    let back = cluster.desk().join("back");
+    let get = command(Some(&cluster.dir()), &["get", "-r", "/tree", text(&back)]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(get.get_program()).args(get.get_args());
+    let mut get = start(shell);
+    signal_under_way(&mut get, &back, Signal::HUP);
+    get.end().ok();
+    assert!(fs::read(back.join("large")).unwrap() == filled(3, 48 << 20));
 }
 
 #[test]
