@@ -22,7 +22,14 @@ pub const STORAGE_SERVER: Kind = Kind { name: "a storage server", marks: &["iden
 /// The lock of a data folder; it ends with the process.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Not left to the closing of the file: a child that is just being made holds that open for a moment, too.
+        let _ = flock(&self.file, FlockOperation::NonBlockingUnlock);
+    }
 }
 
 /// Makes the folder (mode 0700) if need be and takes it for a server of `kind`. A folder that others can read is
@@ -81,7 +88,7 @@ fn lock(folder: &Path) -> Result<FolderLock> {
     options.create(true).truncate(false).write(true).mode(0o600);
     let file = options.open(folder.join("lock")).map_err(|error| failed(folder, &error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(FolderLock { _file: file }),
+        Ok(()) => Ok(FolderLock { file }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
             Code::AlreadyRunning,
             format_args!("{} is in use by another process", folder.display()),

@@ -44,7 +44,7 @@ pub struct Exit {
 
 /// The right to run the cluster of a folder: one process at a time has it.
 pub struct Claim {
-    _lock: File,
+    lock: File,
     dir: PathBuf,
 }
 
@@ -79,7 +79,7 @@ impl Claim {
         options.create(true).truncate(false).write(true).mode(0o600);
         let lock = options.open(&path).map_err(|error| about(&path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Claim { _lock: lock, dir: dir.to_owned() })),
+            Ok(()) => Ok(Some(Claim { lock, dir: dir.to_owned() })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(about(&path, &error)),
         }
@@ -90,6 +90,10 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // While the lock is still held: what a later `up` writes is not removed.
         let _ = std::fs::remove_file(self.dir.join("up.pid"));
+        // Not left to the closing of the file: a child that is just being made holds that open for a moment, too.
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "the lock goes with its file");
+        }
     }
 }
 
@@ -369,12 +373,16 @@ fn ask(cluster: &Cluster, request: &str) -> Result<Option<String>> {
         Err(error) => return Err(about(&cluster.path(SOCKET), &error)),
     };
     let mut answer = String::new();
-    stream
+    let asked = stream
         .set_read_timeout(Some(REQUEST_TIME))
         .and_then(|()| writeln!(stream, "{request}"))
-        .and_then(|()| BufReader::new(stream.take(REQUEST_MAX * 4)).read_line(&mut answer))
-        .map_err(|error| about(&cluster.path(SOCKET), &error))?;
-    Ok(Some(answer))
+        .and_then(|()| BufReader::new(stream.take(REQUEST_MAX * 4)).read_line(&mut answer));
+    match asked {
+        Ok(_) => Ok(Some(answer)),
+        // It was just killed, and what it was asked ended with it.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(None),
+        Err(error) => Err(about(&cluster.path(SOCKET), &error)),
+    }
 }
 
 fn answer_requests(shared: Arc<Shared>) -> Result<()> {
