@@ -66,7 +66,7 @@ fn resolve_folder(state: State<'_>, path: &PathName) -> Result<Record> {
             Error::new(
                 Code::NotFound,
                 format_args!("the folder {path} does not exist"),
-                "make it first, or use -p",
+                "check the path; who writes there makes it first, or uses -p",
             )
         })?;
         if !folder.is_folder() {

@@ -216,6 +216,12 @@ async fn cluster(context: &Context, checks: &mut Checks) {
         Err(error) => return checks.error("name manager", &error),
     };
     match status.leader.as_str() {
+        "" if !status.rebuilding.is_empty() => checks.bad(
+            State::Wrong,
+            "name manager",
+            format!("it is being made anew: {}", status.rebuilding),
+            "start the storage servers that it waits for; see `pairfs status`",
+        ),
         "" => checks.bad(State::Wrong, "name manager", "nobody leads", "start the other name managers"),
         leader => checks.well("name manager", format!("{leader} leads")),
     }

@@ -112,9 +112,11 @@ fn print(out: Printer, report: &Report) -> Result<()> {
             0 => out.paint(Style::Good, "no differences"),
             count => out.paint(Style::Bad, &plural(count as u64, "difference")),
         };
-        let on = compared.join(" and ");
         let files = plural(pair.files, "file");
-        out.line(format!("{}: {files}, compared on {on}: {differences}{lag}", pair.name))?;
+        out.line(match compared.join(" and ").as_str() {
+            "" => format!("{}: {files}, {}", pair.name, out.paint(Style::Bad, "nobody to compare them on")),
+            on => format!("{}: {files}, compared on {on}: {differences}{lag}", pair.name),
+        })?;
     }
     Ok(())
 }

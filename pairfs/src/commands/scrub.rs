@@ -166,7 +166,9 @@ fn print(out: Printer, report: &ScrubReport, time: Duration) -> Result<()> {
     }
     let stays = report.stays().count();
     let repaired = report.damage.len() - stays;
+    let away = report.members.iter().any(|member| member.away.is_some());
     let result = match (repaired, stays) {
+        (0, 0) if away => out.paint(Style::Warn, "nothing bad was found where it could be looked"),
         (0, 0) => out.paint(Style::Good, "all is well"),
         (repaired, 0) => out.paint(Style::Good, &format!("{repaired} repaired, all is well now")),
         (repaired, stays) => out.paint(Style::Bad, &format!("{repaired} repaired, {stays} still bad")),

@@ -66,7 +66,7 @@ fn no_such(name: &str, version: VersionNumber) -> Error {
     Error::new(
         Code::NoSuchVersion,
         format_args!("{name} has no version {version}"),
-        "see `pairfs history` for those that are kept",
+        "`pairfs info` lists those that are kept",
     )
 }
 
