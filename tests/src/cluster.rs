@@ -3,6 +3,7 @@
 use crate::command::{self, Ran, Started};
 use crate::turns::Turn;
 use crate::wait::{until, within};
+use crate::workload::Ledger;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use std::io::Write;
@@ -186,6 +187,17 @@ impl Cluster {
     pub fn assert_copies_equal(&self) {
         self.wait_settled();
         self.pairfs(&["fsck"]).ok();
+    }
+
+    /// Every request under load was answered, both copies of everything are equal, and every acknowledged byte is there.
+    ///
+    /// # Panics
+    /// With what is not so.
+    #[track_caller]
+    pub fn assert_whole(&self, ledger: &Ledger) {
+        assert_eq!(ledger.unknown(), 0, "a client was left without an answer");
+        self.assert_copies_equal();
+        ledger.verify(self);
     }
 
     /// Makes the other member of the first pair act, without a failure.

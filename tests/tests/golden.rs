@@ -6,7 +6,7 @@
 
 use pairfs_tests::Cluster;
 use pairfs_tests::cluster::{LATER, SOON, pair, server};
-use pairfs_tests::tree::text;
+use pairfs_tests::tree::{text, write};
 use pairfs_tests::wait::until;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -75,9 +75,7 @@ fn fill(cluster: &Cluster) {
     let local = cluster.desk().join("tree");
     std::fs::create_dir_all(local.join("empty folder")).unwrap();
     std::os::unix::fs::symlink("a target", local.join("link")).unwrap();
-    std::fs::write(local.join("script"), "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(local.join("script"), std::os::unix::fs::PermissionsExt::from_mode(0o754))
-        .unwrap();
+    write(&local.join("script"), b"#!/bin/sh\n", 0o754, 0);
     cluster.pairfs(&["put", "-r", text(&local), "/put"]).ok();
     cluster.pairfs(&["mkdir", "/safe", "--durability", "sync"]).ok();
     cluster.write("/safe/both", b"on both before it was acknowledged");

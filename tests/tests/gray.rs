@@ -39,9 +39,7 @@ fn hanging_member(word: &str, hangs: impl Fn(&Shim, bool)) {
         cluster.wait_acting("ss1", LATER);
         ledger.wait_writes(5, LATER);
     });
-    assert_eq!(ledger.unknown(), 0);
-    cluster.assert_copies_equal();
-    ledger.verify(&cluster);
+    cluster.assert_whole(&ledger);
 }
 
 #[test]
@@ -75,9 +73,7 @@ fn a_backup_whose_disk_hangs_is_shown_and_holds_up_nobody() {
         wait_told(&cluster, "well", "ss1_backup", "again");
         cluster.wait(LATER, "the pair to be active", all_active);
     });
-    assert_eq!(ledger.unknown(), 0);
-    cluster.assert_copies_equal();
-    ledger.verify(&cluster);
+    cluster.assert_whole(&ledger);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use pairfs_tests::Cluster;
 use pairfs_tests::cluster::{LATER, SOON, pair};
+use pairfs_tests::tree::write;
 use pairfs_tests::wait::until;
 use pairfs_tests::workload::filled;
 use serde_json::Value;
@@ -67,9 +68,7 @@ fn make_a_tree(cluster: &Cluster) {
     let local = cluster.desk().join("tree");
     std::fs::create_dir_all(&local).unwrap();
     std::os::unix::fs::symlink("a target", local.join("link")).unwrap();
-    std::fs::write(local.join("script"), "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(local.join("script"), std::os::unix::fs::PermissionsExt::from_mode(0o754))
-        .unwrap();
+    write(&local.join("script"), b"#!/bin/sh\n", 0o754, 0);
     cluster.pairfs(&["put", "-r", local.to_str().unwrap(), "/put"]).ok();
 }
 

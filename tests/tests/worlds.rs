@@ -111,9 +111,7 @@ fn broken_member(part: &str) {
         cluster.wait_acting("ss1", LATER);
         ledger.wait_writes(5, LATER);
     });
-    assert_eq!(ledger.unknown(), 0);
-    cluster.assert_copies_equal();
-    ledger.verify(&cluster);
+    cluster.assert_whole(&ledger);
 }
 
 #[test]
@@ -129,9 +127,7 @@ fn a_backup_whose_disk_fails_holds_up_nobody() {
         cluster.node_start("ss1_backup");
         ledger.wait_writes(5, LATER);
     });
-    assert_eq!(ledger.unknown(), 0);
-    cluster.assert_copies_equal();
-    ledger.verify(&cluster);
+    cluster.assert_whole(&ledger);
 }
 
 #[test]
@@ -156,7 +152,5 @@ fn broken_manager(part: &str) {
         cluster.node_start("nm");
         ledger.wait_writes(5, LATER);
     });
-    assert_eq!(ledger.unknown(), 0);
-    cluster.assert_copies_equal();
-    ledger.verify(&cluster);
+    cluster.assert_whole(&ledger);
 }
