@@ -158,6 +158,7 @@ fn an_empty_disk_whose_partner_is_away_needs_replace_disk_and_says_so() {
 fn an_empty_disk_of_the_last_acting_member_never_passes_for_the_pair() {
     let cluster = Cluster::start(true);
     cluster.write("/both", b"on both");
+    cluster.wait_settled();
     lose(&cluster, "ss1_backup");
     cluster.write("/folder/one", b"only on ss1");
     cluster.kill9("ss1");
