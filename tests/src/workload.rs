@@ -85,6 +85,8 @@ struct Write {
 /// What was written and read so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// Its number in this process: each load has files of its own, so that none drops versions of another.
+    number: u64,
     files: Mutex<HashMap<String, Vec<Write>>>,
     failures: Mutex<Vec<String>>,
     acknowledged: AtomicU64,
@@ -94,6 +96,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    fn new() -> Ledger {
+        static LEDGERS: AtomicU64 = AtomicU64::new(0);
+        Ledger { number: LEDGERS.fetch_add(1, Ordering::SeqCst), ..Ledger::default() }
+    }
+
+    fn folder(&self, writer: u64) -> String {
+        format!("/load{}/w{writer}", self.number)
+    }
+
+    /// The path of a writer's file; both count from 0.
+    pub fn path(&self, writer: u64, file: u64) -> String {
+        format!("{}/f{file}", self.folder(writer))
+    }
+
     /// How many writes were acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
@@ -133,7 +149,7 @@ impl Ledger {
             if self.done.load(Ordering::SeqCst) {
                 return;
             }
-            let path = format!("/load/w{number}/f{}", round / WRITES_PER_FILE);
+            let path = self.path(number, round / WRITES_PER_FILE);
             let content = content(number, round);
             self.files()
                 .entry(path.clone())
@@ -159,7 +175,7 @@ impl Ledger {
             if self.done.load(Ordering::SeqCst) {
                 return;
             }
-            let prefix = format!("/load/w{}/", (number + round) % writers);
+            let prefix = format!("{}/", self.folder((number + round) % writers));
             let known = |(path, writes): (&String, &Vec<Write>)| {
                 let written = writes.iter().any(|write| write.version.is_some());
                 (written && path.starts_with(&prefix)).then(|| path.clone())
@@ -221,7 +237,7 @@ impl Ledger {
 
 /// Runs `writers` and `readers` on `store` while `script` runs; then they finish what they are at.
 pub fn under_load(store: &dyn Store, writers: u64, readers: u64, script: impl FnOnce(&Ledger)) -> Ledger {
-    let ledger = Ledger::default();
+    let ledger = Ledger::new();
     std::thread::scope(|scope| {
         let stop = StopAtEnd(&ledger);
         for number in 0..writers {

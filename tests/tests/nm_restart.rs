@@ -57,7 +57,7 @@ fn a_name_manager_killed_in_the_middle_of_writes_loses_none_and_repeats_none() {
     ledger.verify(&cluster);
     // An acknowledged write stands once: as many versions as writes, if none was left open.
     if ledger.unknown() == 0 {
-        let versions = cluster.info("/load/w0/f0")["versions"].as_array().unwrap().len();
+        let versions = cluster.info(&ledger.path(0, 0))["versions"].as_array().unwrap().len();
         assert!(versions <= 6, "{versions} versions of at most 6 writes");
     }
 }
