@@ -4,13 +4,14 @@
 
 use crate::fetch::{Wanted, copy_anew, range};
 use crate::node::Node;
+use crate::relay::is_no_way;
 use crate::sessions::lock;
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use types::content::sha256;
 use types::ids::SessionId;
 use types::limits::PIECE;
@@ -21,6 +22,11 @@ use types::{Code, Error, Result};
 const REPAIRS: usize = 2;
 /// How long a read waits for the repair of what it needs; the repair goes on beyond that.
 const READ_WAIT: Duration = Duration::from_secs(20);
+/// How long a read goes on asking for a partner that cannot be reached: one that has just started may be there in a
+/// moment; one that is gone for long is not worth more of a user's time.
+const RETURN_WAIT: Duration = Duration::from_secs(3);
+/// How long it waits before it asks again.
+const RETURN_LOOK: Duration = Duration::from_millis(100);
 
 /// What of a content is bad.
 #[derive(Clone, Debug)]
@@ -178,7 +184,7 @@ pub async fn heal(
         }
     }
     for part in parts {
-        repair(node, &wanted, part, READ_WAIT).await.map_err(|error| {
+        repair_for_reader(node, &wanted, part).await.map_err(|error| {
             let what = format_args!(
                 "the copy on {} is damaged, and its partner could not supply a good one ({})",
                 node.name(),
@@ -188,4 +194,15 @@ pub async fn heal(
         })?;
     }
     Ok(())
+}
+
+/// Repairs a part that a read needs; a partner that cannot be reached is asked again for a while.
+async fn repair_for_reader(node: &Arc<Node>, wanted: &Wanted, part: Part) -> Result<()> {
+    let until = Instant::now() + RETURN_WAIT;
+    loop {
+        match repair(node, wanted, part.clone(), READ_WAIT).await {
+            Err(error) if is_no_way(&error) && Instant::now() < until => sleep(RETURN_LOOK).await,
+            ended => return ended,
+        }
+    }
 }
