@@ -14,6 +14,7 @@ use types::message::member::{
     Complete, Heartbeat, Leave, RegisterServer, Relay, ReleaseLease, ReportDamage, ReportRecovered, Resolve,
     TakeIn, TakenIn,
 };
+use types::message::rebuild::Stand;
 use types::{Code, Error, Result};
 
 /// The name manager as the network sees it.
@@ -156,6 +157,7 @@ impl Service for NameService {
             TakenIn => ops::import::taken_in,
             Leave => ops::leave::leave,
             ReleaseLease => ops::leave::release,
+            Stand => ops::stand::run,
             ReportDamage => ops::damage::run,
         )
     }

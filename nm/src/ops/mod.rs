@@ -17,6 +17,7 @@ pub(crate) mod recovered;
 pub(crate) mod register;
 pub(crate) mod relay;
 pub(crate) mod resolve;
+pub(crate) mod stand;
 pub(crate) mod status;
 pub(crate) mod switchover;
 pub(crate) mod ticket;

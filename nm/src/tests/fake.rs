@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use types::command::{Answers, Recovered, Register, WriteComplete};
 use types::message::member::*;
+use types::message::rebuild::Stand;
 use types::message::{Empty, purpose};
+use types::rebuild::StandReport;
 use types::record::Subject;
 use types::{Error, Result};
 
@@ -246,6 +248,12 @@ impl Fake {
         write.server = self.name.clone();
         write.incarnation = self.inner.incarnation;
         call::<Complete>(&self.data, CompleteRequest { writes: vec![write] }).await
+    }
+
+    /// Says that it stands for a rebuild.
+    pub(super) async fn stand(&self) -> Result<Empty> {
+        let report = StandReport { server: self.name.clone(), ..StandReport::default() };
+        call::<Stand>(&self.data, report).await
     }
 
     /// As SIGTERM.

@@ -383,3 +383,12 @@ async fn a_broken_store_without_a_stand_in_goes_on_serving_reads() {
         .await;
     assert!(primary.serves(), "there is nobody who could stand in for it");
 }
+
+/// The rebuild may end between its telling a server to stand and the server's doing so; the server must not take the
+/// answer for one of an older program, and end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r26_a_server_that_stands_for_a_rebuild_when_it_is_over_is_told_to_register() {
+    let house = House::open().await;
+    let (primary, _backup) = pair(&house).await;
+    assert_eq!(primary.stand().await.unwrap_err().code, Code::RegisterAgain);
+}
