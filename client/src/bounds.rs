@@ -15,6 +15,10 @@ pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(200);
 pub(crate) const SEEK_WAIT: Duration = Duration::from_secs(10);
 /// A storage server may deny a file the name manager has, for so long: its row is still on the way.
 pub(crate) const ROW_WAIT: Duration = Duration::from_secs(5);
+/// Servers that are dialled at once only to see whether they can be reached.
+pub(crate) const REACHED_AT_ONCE: usize = 16;
+/// A reader that takes what is stale asks another member after this long.
+pub(crate) const STALE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a range with a wrong checksum is read again before the data counts as damaged.
 pub(crate) const CRC_TRIES: u32 = 3;
 /// How often a full window asks whether the partner has got further.
@@ -48,6 +52,7 @@ const _: () = {
     assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis());
     assert!(SOURCE_READ.is_multiple_of(PIECE), "a block of a source is whole pieces");
     assert!(READ_WINDOW * PIECE <= CLIENT_WINDOW);
+    assert!(STALE_PATIENCE.as_secs() < types::limits::HELLO_TIMEOUT.as_secs());
     assert!(INLINE_MAX <= PIECE);
     assert!(SCRUB_RENEW.as_secs() * 2 <= types::limits::CAPABILITY_TTL.as_secs());
     assert!(SOURCE_WAIT.as_secs() < types::limits::SESSION_IDLE.as_secs());

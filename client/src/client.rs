@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use types::Result;
 use types::ids::RequestKey;
 use types::limits::CLIENT_TIMEOUT_MAX;
-use types::message::manager::{ForcePromoteReply, Placement, ServerSettings, StatusReply};
+use types::message::manager::{ForcePromoteReply, Placement, ServerSettings, ServerStatus, StatusReply};
 use types::message::store::Durability;
 use types::record::{Event, Kind, Record};
 
@@ -227,6 +227,13 @@ impl Client {
     /// See [`Client`].
     pub async fn status(&self) -> Result<StatusReply> {
         cluster::status(&self.core).await
+    }
+
+    /// Connects to storage servers at the addresses that `status` tells, those that are not connected; gives for each how long
+    /// that took, or why it cannot be: `TIMEOUT` after `patience`, `UNAVAILABLE` when it is not reached from here, or is not
+    /// who it should be.
+    pub async fn reach(&self, servers: &[ServerStatus], patience: Duration) -> Vec<Result<Duration>> {
+        cluster::reach(&self.core, servers, patience).await
     }
 
     /// Names at most `limit` files at risk, as of `status`. Only for an administrator: all files are looked through.

@@ -1,14 +1,18 @@
 //! The state of the cluster, what happened in it, and who shall act.
 
+use crate::bounds::REACHED_AT_ONCE;
 use crate::core::Core;
 use crate::retry::Retry;
+use futures_util::{StreamExt, stream};
 use std::time::Duration;
-use types::Result;
+use tokio::time::{Instant, timeout_at};
 use types::message::manager::{
-    Events, EventsRequest, ForcePromote, ForcePromoteReply, ForcePromoteRequest, Placement, ServerSettings,
-    Status, StatusReply, StatusRequest, Switchover, SwitchoverRequest, Whereabouts, WhereaboutsRequest,
+    Events, EventsRequest, ForcePromote, ForcePromoteReply, ForcePromoteRequest, MemberAddr, Placement,
+    ServerSettings, ServerStatus, Status, StatusReply, StatusRequest, Switchover, SwitchoverRequest,
+    Whereabouts, WhereaboutsRequest,
 };
 use types::record::Event;
+use types::{Code, Error, Result};
 
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
@@ -16,6 +20,28 @@ fn millis(time: Duration) -> u32 {
 
 pub(crate) async fn status(core: &Core) -> Result<StatusReply> {
     core.manager.call::<Status>(StatusRequest::default, &mut core.retry()).await
+}
+
+/// How long a connection to each of these storage servers takes from here, at most `patience` each.
+pub(crate) async fn reach(
+    core: &Core,
+    servers: &[ServerStatus],
+    patience: Duration,
+) -> Vec<Result<Duration>> {
+    let asked = servers.iter().map(|server| reach_one(core, server, patience));
+    stream::iter(asked).buffered(REACHED_AT_ONCE).collect().await
+}
+
+async fn reach_one(core: &Core, server: &ServerStatus, patience: Duration) -> Result<Duration> {
+    let (begun, name) = (Instant::now(), &server.name);
+    let member = MemberAddr { name: name.clone(), addr: server.addr.clone(), ..MemberAddr::default() };
+    let deadline = begun + patience;
+    let opened = timeout_at(deadline, core.servers.get(&core.manager, &member, deadline)).await;
+    opened.unwrap_or_else(|_| {
+        let what = format_args!("{name} does not answer at {} (waited {patience:?})", server.addr);
+        Err(Error::new(Code::Timeout, what, "check the network between this machine and it"))
+    })?;
+    Ok(begun.elapsed())
 }
 
 pub(crate) async fn settings(core: &Core) -> Result<Vec<ServerSettings>> {

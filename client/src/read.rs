@@ -1,6 +1,6 @@
 //! Reading: one version, several ranges in flight, in order to the reader.
 
-use crate::bounds::{CRC_TRIES, READ_WINDOW, ROW_WAIT};
+use crate::bounds::{CRC_TRIES, READ_WINDOW, ROW_WAIT, STALE_PATIENCE};
 use crate::call::call;
 use crate::core::{Core, parse};
 use crate::lookup::{Found, Lookup};
@@ -9,8 +9,9 @@ use crate::retry::Retry;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use types::content::crc64;
 use types::ids::VersionNumber;
 use types::limits::PIECE;
@@ -252,9 +253,13 @@ impl Source {
             )
             .await
         };
-        self.core
-            .at_acting(pair, retry, |acting| async move { read(&acting.connection, acting.epoch).await })
-            .await
+        let asked = self
+            .core
+            .at_acting(pair, retry, |acting| async move { read(&acting.connection, acting.epoch).await });
+        if !self.stale_ok {
+            return asked.await;
+        }
+        timeout(patience(attempt), asked).await.unwrap_or_else(|_| Err(silent("the acting server")))
     }
 
     /// Whether to ask a member that need not act: nobody acts, or the acting one failed already.
@@ -277,11 +282,24 @@ impl Source {
             return Err(Error::new(Code::Unavailable, what, "see `pairfs status`"));
         };
         // Who does not answer soon is passed over: the other one may.
-        let deadline = retry.deadline().min(Instant::now() + types::limits::HELLO_TIMEOUT);
-        let connection = self.core.servers.get(&self.core.manager, member, deadline).await?;
-        let request = request(found, part, placement.epoch, true);
-        call::<Read>(&connection, &request, Bytes::new(), deadline).await
+        let deadline = retry.deadline().min(Instant::now() + patience(attempt));
+        let asked = async {
+            let connection = self.core.servers.get(&self.core.manager, member, deadline).await?;
+            let request = request(found, part, placement.epoch, true);
+            call::<Read>(&connection, &request, Bytes::new(), deadline).await
+        };
+        timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(silent(&member.name)))
     }
+}
+
+/// How long one member is waited for by a reader whom any will do: longer each time both were silent.
+fn patience(attempt: usize) -> Duration {
+    let rounds = u32::try_from(attempt / 2).unwrap_or(u32::MAX).min(8);
+    (STALE_PATIENCE * 2u32.pow(rounds)).min(types::limits::HELLO_TIMEOUT)
+}
+
+fn silent(who: &str) -> Error {
+    Error::new(Code::Timeout, format_args!("{who} does not answer"), "see `pairfs doctor`")
 }
 
 fn request(found: &Found, part: Part, epoch: u64, stale_ok: bool) -> ReadRequest {

@@ -174,10 +174,10 @@ fn given_up(error: Error, timeout: Duration) -> Error {
         code => code,
     };
     let text = format_args!("{} (gave up after {timeout:?})", what(&error));
-    Error {
-        effect: error.effect,
-        ..Error::new(code, text, "see `pairfs status`, or wait longer with --timeout")
-    }
+    // Whoever does not answer this client may well answer the name manager.
+    let look = if matches!(code, Code::Unavailable | Code::Timeout) { "doctor" } else { "status" };
+    let fix = format_args!("see `pairfs {look}`, or wait longer with --timeout");
+    Error { effect: error.effect, ..Error::new(code, text, fix) }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ const ROOM_WANTED: u64 = 1 << 30;
 const CLOCK_OFF: Duration = Duration::from_secs(2);
 /// How long the name manager may take to answer, unless --timeout says so.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a storage server may take to let this machine in.
+const REACH: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -209,10 +211,11 @@ async fn cluster(context: &Context, checks: &mut Checks) {
     let asked = async {
         let client = Client::connect(config).await?;
         clock(checks, client.time().await?);
-        client.status().await
+        let status = client.status().await?;
+        Ok((client, status))
     };
-    let status = match asked.await {
-        Ok(status) => status,
+    let (client, status) = match asked.await {
+        Ok(answered) => answered,
         Err(error) => return checks.error("name manager", &error),
     };
     match status.leader.as_str() {
@@ -226,6 +229,7 @@ async fn cluster(context: &Context, checks: &mut Checks) {
         leader => checks.well("name manager", format!("{leader} leads")),
     }
     status.servers.iter().for_each(|server| look_at_server(checks, server));
+    reach(checks, &client, &status.servers).await;
     status.servers.iter().for_each(|server| look_at_trouble(checks, server));
     status.pairs.iter().for_each(|pair| look_at_pair(checks, &status, pair));
     if status.pairs.is_empty() {
@@ -264,6 +268,29 @@ fn look_at_server(checks: &mut Checks, server: &ServerStatus) {
             checks.bad(State::Wrong, "server", format!("{name} is {state}"), fix);
         }
     }
+}
+
+/// The name manager hears them; whether this machine reaches them is another matter.
+async fn reach(checks: &mut Checks, client: &Client, servers: &[ServerStatus]) {
+    let heard: Vec<ServerStatus> = servers.iter().filter(|server| server.state == "alive").cloned().collect();
+    for (server, reached) in heard.iter().zip(client.reach(&heard, REACH).await) {
+        match reached {
+            Ok(took) => checks.well("way", format!("{} answers this machine in {}", server.name, span(took))),
+            Err(error) => {
+                let found = format!(
+                    "this machine does not reach {} at {}, the name manager does",
+                    server.name, server.addr
+                );
+                let fix = format!("mend the network between the two ({})", what(&error));
+                checks.bad(State::Wrong, "way", found, fix);
+            }
+        }
+    }
+}
+
+/// An error without what to do about it.
+fn what(error: &Error) -> &str {
+    error.message.rsplit_once(": ").map_or(error.message.as_str(), |(what, _)| what)
 }
 
 fn look_at_trouble(checks: &mut Checks, server: &ServerStatus) {
