@@ -307,6 +307,12 @@ impl Cluster {
     }
 }
 
+impl command::Shell for Cluster {
+    fn run(&self, words: &[&str], input: &[u8]) -> Ran {
+        self.pairfs_with(words, input)
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -217,6 +217,12 @@ impl Started {
     }
 }
 
+/// Where commands are run on a cluster.
+pub trait Shell: Sync {
+    /// Runs the program with `words` and `input`.
+    fn run(&self, words: &[&str], input: &[u8]) -> Ran;
+}
+
 /// Runs a command to its end with `input`.
 pub fn run(command: Command, input: &[u8]) -> Ran {
     let mut started = start(command);

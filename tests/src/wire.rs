@@ -7,6 +7,7 @@ use net::{Connection, Credential};
 use prost::Message;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -34,9 +35,14 @@ pub struct Wire {
 impl Wire {
     /// Signed in at the name manager as the cluster's admin.
     pub fn open(cluster: &Cluster) -> Wire {
+        Wire::open_at(&cluster.addr("nm"), &cluster.dir().join("admin.key"))
+    }
+
+    /// Signed in at the name manager at `addr` with the key in a file.
+    pub fn open_at(addr: &str, key: &Path) -> Wire {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let nm = runtime.block_on(Connection::open(&cluster.addr("nm"), admin(cluster), None, purpose::DATA));
+        let nm = runtime.block_on(Connection::open(addr, credential(key), None, purpose::DATA));
         let nm = nm.expect("the admin's key is accepted");
         let mut wire = Wire { runtime, nm, attached: Attached::default(), requests: AtomicU64::new(1) };
         wire.attached = wire.ask::<Attach>(&Empty {}).expect("a client may attach");
@@ -152,7 +158,11 @@ impl Wire {
 
 /// The admin's key, as `up` wrote it.
 pub fn admin(cluster: &Cluster) -> Credential {
-    let text = std::fs::read_to_string(cluster.dir().join("admin.key")).expect("up wrote the admin's key");
+    credential(&cluster.dir().join("admin.key"))
+}
+
+fn credential(key: &Path) -> Credential {
+    let text = std::fs::read_to_string(key).expect("the key file can be read");
     let words: Vec<&str> = text.split_whitespace().collect();
     let [name, key_id, key] = words[..] else { panic!("the key file holds {} words", words.len()) };
     Credential::User { name: name.to_owned(), key_id: key_id.to_owned(), key: from_hex(key) }

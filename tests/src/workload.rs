@@ -2,6 +2,7 @@
 //!
 //! What it talks to is a [`Store`]; the programs under test are not known here.
 
+use crate::command::Shell;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,9 +44,10 @@ pub trait Store: Sync {
     fn versions(&self, path: &str) -> Vec<String>;
 }
 
-impl Store for crate::Cluster {
+/// Whoever runs the program's commands is talked to by them.
+impl<Prompt: Shell> Store for Prompt {
     fn write(&self, path: &str, content: &[u8]) -> Outcome {
-        let ran = self.pairfs_with(&["--json", "write", path, "-", "-p"], content);
+        let ran = self.run(&["--json", "write", path, "-", "-p"], content);
         match (ran.status, ran.code().as_deref()) {
             (0, _) => Outcome::Acknowledged(ran.json()["version"].as_str().unwrap_or_default().to_owned()),
             (_, Some("OUTCOME_UNKNOWN")) => Outcome::Unknown(ran.stderr),
@@ -58,7 +60,7 @@ impl Store for crate::Cluster {
         if let Some(version) = version {
             words.extend(["--version", version]);
         }
-        let ran = self.pairfs(&words);
+        let ran = self.run(&words, b"");
         match ran.status {
             0 => Content::Bytes(ran.stdout),
             3 => Content::Missing,
@@ -67,7 +69,7 @@ impl Store for crate::Cluster {
     }
 
     fn versions(&self, path: &str) -> Vec<String> {
-        let info = self.info(path);
+        let info = self.run(&["--json", "info", path], b"").ok().json();
         let versions = info["versions"].as_array().cloned().unwrap_or_default();
         let name = |version: &Value| version["version"].as_str().map(str::to_owned);
         versions.iter().filter_map(name).collect()

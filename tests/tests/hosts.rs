@@ -1,10 +1,10 @@
 //! A cluster on three hosts: a process dies, a cable is pulled, and files go on. As root the hosts are network
-//! namespaces; else loopback addresses, and the test says so.
+//! namespaces; else there is a proxy before each server, and the test says so.
 
 use pairfs_tests::Cluster;
 use pairfs_tests::cluster::{pair, server};
 use pairfs_tests::command::{command, run};
-use pairfs_tests::hosts::Hosts;
+use pairfs_tests::hosts::{Hosts, Way};
 use pairfs_tests::workload::filled;
 use serde_json::Value;
 use std::time::Instant;
@@ -21,7 +21,8 @@ fn three(hosts: &mut Hosts) -> [String; 2] {
 
 /// A server that listens at every address and says at which one it is.
 fn serve(hosts: &mut Hosts, host: usize, name: &str, addr: &str) {
-    let (ip, port) = addr.rsplit_once(':').expect("a port");
+    let listen = hosts.listen(addr);
+    let (ip, port) = listen.rsplit_once(':').expect("a port");
     let any = if ip.starts_with('[') { "[::]" } else { "0.0.0.0" };
     hosts.serve_ss(host, name, &format!("{any}:{port}"), &["--advertise", addr]);
 }
@@ -64,7 +65,10 @@ fn files_on_three_hosts_survive_a_dead_process_and_a_pulled_cable() {
     write(&hosts, "/a/second", b"written to the backup");
     assert!(read(&hosts, "/a/large") == large);
     eprintln!("a write after the end of the process took {:?}", killed.elapsed());
-    assert_eq!(last_failure(&hosts)["reason"], "its process ended");
+    // A proxy takes connections for it though nobody listens behind it.
+    if hosts.way() == Way::Namespaces {
+        assert_eq!(last_failure(&hosts)["reason"], "its process ended");
+    }
     assert!(is_failed_over(&hosts.pairfs(&["--json", "status"]).ok().json()));
     serve(&mut hosts, 1, "ss1", &addrs[0]);
     hosts.wait("ss1 to be back", is_active);

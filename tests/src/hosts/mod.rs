@@ -1,8 +1,13 @@
 //! Several hosts on one machine: network namespaces on a bridge where the test runs as root, each with an address
-//! and a boot id of its own; else loopback addresses, where a cut network is a stopped process.
+//! and a boot id of its own; else this one host, with a proxy before each server.
 //!
 //! Supervisor and network only: what runs on the hosts is the test's.
 
+mod namespaces;
+mod proxies;
+
+use self::namespaces::ip;
+use self::proxies::Proxies;
 use crate::binary;
 use crate::cluster::{LATER, SOON, is_gone};
 use crate::command::{self, Ran};
@@ -13,8 +18,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -22,9 +29,11 @@ use tempfile::TempDir;
 /// What keeps the hosts apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// A network namespace each: their cables can be pulled.
+    /// A network namespace each.
     Namespaces,
-    /// A loopback address each: what would be cut off is stopped instead.
+    /// One host, where a proxy before each server knows who dials it.
+    Proxies,
+    /// A loopback address each; nothing can be cut.
     Loopback,
 }
 
@@ -33,18 +42,15 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// Where the name manager listens, in namespaces.
 const PORT: u16 = 7400;
 
-/// A server that was started on a host.
-struct Served {
-    host: usize,
-    child: Child,
-}
-
 /// Some hosts. When dropped everything on them is killed and they are gone.
 pub struct Hosts {
     way: Way,
+    proxies: Proxies,
+    /// Where the server listens that is reached at an address, if that is another one.
+    listens: Mutex<BTreeMap<String, String>>,
     tag: String,
     count: usize,
-    served: BTreeMap<String, Served>,
+    served: BTreeMap<String, Child>,
     /// The name manager's address and the key file, once it was started.
     nm: Option<(String, PathBuf)>,
     folder: TempDir,
@@ -52,18 +58,23 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// `count` hosts, numbered from 0, and one more for clients.
+    /// `count` hosts, numbered from 0, and one more for clients. Says what they are.
     pub fn new(count: usize) -> Hosts {
         let mut hosts = Hosts::bare(Way::Namespaces, count);
         match hosts.make() {
             Ok(()) => eprintln!("hosts are network namespaces"),
             Err(why) => {
                 hosts.unmake();
-                hosts.way = Way::Loopback;
-                eprintln!("hosts are loopback addresses, a cut network is a stopped process, because: {why}");
+                hosts.way = Way::Proxies;
+                eprintln!("hosts are processes behind proxies, because: {why}");
             }
         }
         hosts
+    }
+
+    /// The same without namespaces, whoever runs the test.
+    pub fn behind_proxies(count: usize) -> Hosts {
+        Hosts::bare(Way::Proxies, count)
     }
 
     /// Loopback addresses: 0 and 1 of the old family, 2 of the new one.
@@ -76,8 +87,14 @@ impl Hosts {
         let folder = tempfile::Builder::new().prefix("pairfs-hosts-").tempdir().expect("a temporary folder");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let tag = format!("pfh-{}-{number}", std::process::id());
+        let (proxies, listens) = (Proxies::new(count), Mutex::default());
         let (served, nm) = (BTreeMap::new(), None);
-        Hosts { way, tag, count, served, nm, folder, _turn }
+        Hosts { way, proxies, listens, tag, count, served, nm, folder, _turn }
+    }
+
+    /// The number of the clients' host.
+    pub fn clients(&self) -> usize {
+        self.count
     }
 
     /// How they are kept apart.
@@ -96,28 +113,39 @@ impl Hosts {
     pub fn ip(&self, host: usize) -> String {
         match (self.way, host) {
             (Way::Namespaces, _) => format!("10.77.0.{}", host + 1),
+            (Way::Proxies, _) => "127.0.0.1".to_owned(),
             // Both families.
             (Way::Loopback, 2) => "[::1]".to_owned(),
             (Way::Loopback, _) => format!("127.0.0.{}", host + 1),
         }
     }
 
-    /// An address of a host with a port nobody listens at.
+    /// An address of a host, with a port nobody listens at, at which a server of it is reached; see [`Hosts::listen`].
     pub fn addr(&self, host: usize) -> String {
-        let port = match self.way {
-            Way::Namespaces => PORT + u16::try_from(self.served.len()).expect("few servers"),
-            Way::Loopback => {
-                let free = std::net::TcpListener::bind(format!("{}:0", self.ip(host))).expect("a free port");
-                free.local_addr().expect("it is bound").port()
-            }
-        };
-        format!("{}:{port}", self.ip(host))
+        if self.way == Way::Namespaces {
+            let port = PORT + u16::try_from(self.served.len()).expect("few servers");
+            return format!("{}:{port}", self.ip(host));
+        }
+        let free = TcpListener::bind(format!("{}:0", self.ip(host))).expect("a free port");
+        let server = free.local_addr().expect("it is bound");
+        if self.way == Way::Loopback {
+            return format!("{}:{}", self.ip(host), server.port());
+        }
+        let reached = self.proxies.stand_before(host, server).to_string();
+        self.listens.lock().expect("no test panics here").insert(reached.clone(), server.to_string());
+        reached
+    }
+
+    /// Where the server has to listen that is to be reached at `addr`.
+    pub fn listen(&self, addr: &str) -> String {
+        let listens = self.listens.lock().expect("no test panics here");
+        listens.get(addr).map_or(addr, String::as_str).to_owned()
     }
 
     /// The program with `words`, to be run on a host.
     pub fn command(&self, host: usize, words: &[&str]) -> Command {
         let plain = command::command(None, words);
-        if self.way == Way::Loopback {
+        if self.way != Way::Namespaces {
             return plain;
         }
         let boot = self.folder(host).join("boot_id");
@@ -142,7 +170,8 @@ impl Hosts {
         command.env("PAIRFS_PARENT", std::process::id().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("a server starts");
-        self.served.insert(name.to_owned(), Served { host, child });
+        self.proxies.is_on(child.id(), host);
+        self.served.insert(name.to_owned(), child);
     }
 
     /// Starts a name manager on host 0, at the fast pace, with further options; waits until it has made its files.
@@ -155,7 +184,8 @@ impl Hosts {
     pub fn serve_nm_at(&mut self, addr: &str, more: &[&str]) {
         let folder = self.folder(0);
         let data = folder.join("nm");
-        let port = addr.rsplit_once(':').expect("a port").1;
+        let listen = self.listen(addr);
+        let port = listen.rsplit_once(':').expect("a port").1;
         let (data_text, any) = (text(&data), format!("0.0.0.0:{port}"));
         let words =
             ["nm", "--data", data_text, "--listen", &any, "--advertise", addr, "--insecure-plaintext"];
@@ -171,8 +201,9 @@ impl Hosts {
     /// has made its files. From then on it is the one to look for.
     pub fn serve_other_nm(&mut self, name: &str, addr: &str, secret: &Path, more: &[&str]) {
         let (data, key) = (self.folder(0).join(name), self.folder(0).join(format!("{name}.key")));
-        let words = ["nm", "--data", text(&data), "--listen", addr, "--insecure-plaintext", "--fast"];
-        let own = ["--cluster-secret", text(secret), "--admin-key", text(&key)];
+        let listen = self.listen(addr);
+        let words = ["nm", "--data", text(&data), "--listen", &listen, "--advertise", addr, "--fast"];
+        let own = ["--insecure-plaintext", "--cluster-secret", text(secret), "--admin-key", text(&key)];
         self.serve(0, name, &[&words[..], &own, more].concat());
         until(SOON, "the other name manager to have made its files", || key.exists());
         self.look_at(addr, &key);
@@ -181,6 +212,11 @@ impl Hosts {
     /// Where the name manager is.
     pub fn nm_addr(&self) -> String {
         self.nm.as_ref().expect("nm runs").0.clone()
+    }
+
+    /// The key file of the first account.
+    pub fn key(&self) -> &Path {
+        &self.nm.as_ref().expect("nm runs").1
     }
 
     /// From now on clients, and servers that are started, look for the name manager at `addr`; the account's key is in
@@ -226,9 +262,13 @@ impl Hosts {
                 .expect("the secret can be copied");
         }
         let (nm, data) = (&self.nm.as_ref().expect("nm runs").0, self.folder(host).join(name));
-        let words = ["ss", "--name", name, "--data", text(&data), "--listen", addr, "--nm", nm];
-        let own = ["--cluster-secret", text(&secret), "--insecure-plaintext"];
-        [&words[..], &own[..], more].concat().into_iter().map(str::to_owned).collect()
+        let listen = self.listen(addr);
+        let words = ["ss", "--name", name, "--data", text(&data), "--listen", &listen, "--nm", nm];
+        let own: &[&str] = match listen == addr {
+            true => &["--cluster-secret", text(&secret), "--insecure-plaintext"],
+            false => &["--cluster-secret", text(&secret), "--insecure-plaintext", "--advertise", addr],
+        };
+        [&words[..], own, more].concat().into_iter().map(str::to_owned).collect()
     }
 
     /// Runs a client's command, on the clients' host.
@@ -264,15 +304,15 @@ impl Hosts {
     /// `kill -9`; gone when this returns.
     pub fn kill9(&mut self, name: &str) {
         let mut served = self.served.remove(name).expect("it runs");
-        let pid = pid(&served.child);
-        served.child.kill().expect("it can be killed");
-        served.child.wait().expect("it ends");
+        let pid = pid(&served);
+        served.kill().expect("it can be killed");
+        served.wait().expect("it ends");
         until(SOON, "the server to be gone", || is_gone(pid));
     }
 
     /// SIGHUP: it reads its options again.
     pub fn reload(&self, name: &str) {
-        kill_process(pid(&self.served[name].child), Signal::HUP).expect("it runs");
+        kill_process(pid(&self.served[name]), Signal::HUP).expect("it runs");
     }
 
     /// Pulls the cable of a host.
@@ -286,28 +326,56 @@ impl Hosts {
     }
 
     fn set_cable(&self, host: usize, up: bool) {
-        if self.way == Way::Namespaces {
-            let state = if up { "up" } else { "down" };
-            let port = format!("p{host}");
-            return ip(&["-n", &self.tag, "link", "set", &port, state]).expect("a cable can be pulled");
-        }
-        let signal = if up { Signal::CONT } else { Signal::STOP };
-        for served in self.served.values().filter(|served| served.host == host) {
-            kill_process(pid(&served.child), signal).expect("it runs");
+        match self.way {
+            Way::Namespaces => {
+                let state = if up { "up" } else { "down" };
+                let port = format!("p{host}");
+                ip(&["-n", &self.tag, "link", "set", &port, state]).expect("a cable can be pulled");
+            }
+            _ => {
+                for other in (0..=self.count).filter(|other| *other != host) {
+                    self.set_way(host, other, up);
+                    self.set_way(other, host, up);
+                }
+            }
         }
     }
 
-    /// From now on `host` finds no way to `other` (the other way round it goes on), though both reach everybody else.
-    /// Only with namespaces.
+    /// What `from` sends to `to` arrives nowhere from now on; nobody is told.
+    pub fn cut_way(&self, from: usize, to: usize) {
+        self.set_way(from, to, false);
+    }
+
+    /// It arrives again.
+    pub fn mend_way(&self, from: usize, to: usize) {
+        self.set_way(from, to, true);
+    }
+
+    fn set_way(&self, from: usize, to: usize, open: bool) {
+        match self.way {
+            Way::Namespaces => self.set_packets(from, to, open),
+            Way::Proxies => self.proxies.set((from, to), open),
+            Way::Loopback => panic!("nothing stands between loopback addresses"),
+        }
+    }
+
+    /// From now on `host` finds no way to `other` (the other way round it goes on) and is told so at once; through proxies
+    /// it is a silent cut.
     pub fn lose_way(&self, host: usize, other: usize) {
-        let to = format!("{}/32", self.ip(other));
-        ip(&["-n", &self.host(host), "route", "add", "blackhole", &to]).expect("a route can be added");
+        self.set_route(host, other, false);
     }
 
     /// It finds the way again.
     pub fn find_way(&self, host: usize, other: usize) {
-        let to = format!("{}/32", self.ip(other));
-        ip(&["-n", &self.host(host), "route", "del", "blackhole", &to]).expect("a route can be removed");
+        self.set_route(host, other, true);
+    }
+
+    fn set_route(&self, host: usize, other: usize, known: bool) {
+        if self.way != Way::Namespaces {
+            return self.set_way(host, other, known);
+        }
+        let (change, to) = (if known { "del" } else { "add" }, format!("{}/32", self.ip(other)));
+        ip(&["-n", &self.host(host), "route", change, "blackhole", &to]).expect("a route can be changed");
     }
 
     /// What a server has said so far.
@@ -322,49 +390,19 @@ impl Hosts {
     fn host(&self, host: usize) -> String {
         format!("{}-{host}", self.tag)
     }
+}
 
-    fn make(&self) -> Result<(), String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("namespaces need root".to_owned());
-        }
-        sweep()?;
-        let net = &self.tag;
-        ip(&["netns", "add", net])?;
-        ip(&["-n", net, "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", net, "link", "set", "br0", "up"])?;
-        for number in 0..=self.count {
-            let (host, port) = (self.host(number), format!("p{number}"));
-            ip(&["netns", "add", &host])?;
-            ip(&[
-                "link", "add", "eth0", "netns", &host, "type", "veth", "peer", "name", &port, "netns", net,
-            ])?;
-            ip(&["-n", net, "link", "set", &port, "master", "br0", "up"])?;
-            ip(&["-n", &host, "addr", "add", &format!("{}/24", self.ip(number)), "dev", "eth0"])?;
-            ip(&["-n", &host, "link", "set", "eth0", "up"])?;
-            ip(&["-n", &host, "link", "set", "lo", "up"])?;
-            let boot = format!("{:08x}-0000-4000-8000-{number:012x}\n", std::process::id());
-            std::fs::write(self.folder(number).join("boot_id"), boot).map_err(|error| error.to_string())?;
-            let said = command::run(self.command(number, &["--version"]), b"");
-            if said.status != 0 {
-                return Err(format!("a host has no boot id of its own: {}", said.stderr));
-            }
-        }
-        Ok(())
-    }
-
-    fn unmake(&self) {
-        for name in (0..=self.count).map(|number| self.host(number)).chain([self.tag.clone()]) {
-            // Some may never have been made.
-            let _ = ip(&["netns", "del", &name]);
-        }
+impl command::Shell for Hosts {
+    fn run(&self, words: &[&str], input: &[u8]) -> Ran {
+        self.pairfs_with(words, input)
     }
 }
 
 impl Drop for Hosts {
     fn drop(&mut self) {
         for served in self.served.values_mut() {
-            let _ = served.child.kill();
-            let _ = served.child.wait();
+            let _ = served.kill();
+            let _ = served.wait();
         }
         if std::thread::panicking() {
             const LINES: usize = 40;
@@ -381,28 +419,6 @@ impl Drop for Hosts {
         if self.way == Way::Namespaces {
             self.unmake();
         }
-    }
-}
-
-/// Removes the namespaces of tests that were killed.
-fn sweep() -> Result<(), String> {
-    let listed = Command::new("ip").args(["netns", "list"]).output();
-    let listed = listed.map_err(|error| format!("there is no `ip` (package iproute2): {error}"))?;
-    for name in String::from_utf8_lossy(&listed.stdout).lines().filter_map(|line| line.split(' ').next()) {
-        let owner = name.strip_prefix("pfh-").and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
-            // Another test may be sweeping, too.
-            let _ = ip(&["netns", "del", name]);
-        }
-    }
-    Ok(())
-}
-
-fn ip(words: &[&str]) -> Result<(), String> {
-    let ran = Command::new("ip").args(words).output().map_err(|error| format!("ip: {error}"))?;
-    match ran.status.success() {
-        true => Ok(()),
-        false => Err(format!("`ip {}`: {}", words.join(" "), String::from_utf8_lossy(&ran.stderr).trim())),
     }
 }
 
