@@ -306,10 +306,27 @@ impl Place<'_> {
         if let Some(last) = live.last_mut() {
             last.1 = end;
         }
+        if matches!(damage, Damage::Refuse) {
+            self.check_lengths(&live)?;
+        }
         match live.iter().find(|(h, end)| *end < h.head_end || *end > h.segment_bytes) {
             Some((h, _)) => Err(self.damaged(Position::new(h.number, 0), "the segment's end makes no sense")),
             None => Ok(live),
         }
+    }
+
+    /// A segment that others follow has kept its length: what was replayed of it long ago is still read from it, and is not
+    /// looked at again here.
+    fn check_lengths(&self, live: &[(Header, u32)]) -> Result<(), LogError> {
+        let Some((_, before)) = live.split_last() else { return Ok(()) };
+        for (header, end) in before {
+            let length = self.open(header.number)?.len().map_err(|e| self.io("look at", header.number, e))?;
+            if length < u64::from(*end) {
+                let cut = Position::new(header.number, u32::try_from(length).unwrap_or(u32::MAX));
+                return Err(self.damaged(cut, "the segment is cut short"));
+            }
+        }
+        Ok(())
     }
 
     /// The header of a segment that is part of the log which `last` ends.

@@ -157,6 +157,19 @@ fn a_missing_segment_is_damage_wherever_it_stood() {
 }
 
 #[test]
+fn a_segment_that_is_cut_short_is_damage_though_its_records_are_not_read_again() {
+    let (disk, records, _) = filled();
+    let known = records.last().unwrap().0;
+    for segment in 1..known.segment() {
+        let disk = disk.restart();
+        let inside = records.iter().rfind(|record| record.0.segment() == segment).unwrap().0;
+        let bytes = disk.bytes(&segment_name(segment)).unwrap();
+        disk.put(&segment_name(segment), &bytes[..inside.offset() as usize + 3]);
+        assert_eq!(is_damaged(open_from(&disk, config(), known)), (segment, inside.offset() + 3));
+    }
+}
+
+#[test]
 fn a_log_that_is_gone_is_noticed_by_an_owner_who_knows_a_position() {
     let (disk, records, _) = filled();
     for segment in 1..=records.last().unwrap().0.segment() {
