@@ -29,6 +29,7 @@ pub(crate) async fn cluster(config: &Config, raft: &Raft<Machine>, proposer: &Pr
             "start it again with --rebuild",
         ));
     }
+    crate::rebuild::folder::check_new(&config.data)?;
     let account = account(&config.admin_key())?;
     let command = Bootstrap {
         cluster_id: secret::random::<16>()?.to_vec(),

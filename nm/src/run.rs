@@ -97,7 +97,7 @@ pub(crate) async fn serve(
     }
     let proposer = new_proposer()?;
     let cluster = bootstrap::cluster(&config, &raft, &proposer).await?;
-    rebuild::folder::mark_sound(&config.data);
+    rebuild::folder::mark_sound(&config.data, &cluster)?;
     let settings = Settings::new(&config, addr, tunable);
     let manager = Manager::new(Parts {
         settings,

@@ -4,14 +4,16 @@ use crate::bootstrap::{self, Account};
 use crate::config::Config;
 use crate::run::start_raft;
 use net::clock;
-use nm_core::state::State;
+use nm_core::state::{Cluster, State};
 use nm_raft::RaftError;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use types::{Code, Error, Result};
 
 /// Where a name manager that ends because its data is damaged says so.
 const DAMAGED: &str = "damaged";
+/// Which cluster this folder has held: a log that is gone looks like one that was never there.
+const CLUSTER: &str = "cluster";
 /// What a name manager keeps.
 const DATA: [&str; 2] = ["raft", "state.redb"];
 
@@ -22,14 +24,40 @@ pub(crate) fn mark_damaged(data: &Path, why: &Error) {
     }
 }
 
-/// The data of this folder has opened and is used.
-pub(crate) fn mark_sound(data: &Path) {
+/// The data of this folder has opened and is used, as that of `cluster`.
+pub(crate) fn mark_sound(data: &Path, cluster: &Cluster) -> Result<()> {
+    let path = data.join(CLUSTER);
+    if !path.exists() {
+        let mut file = std::fs::File::create(&path)?;
+        let id: String = cluster.cluster_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(file, "{id}")?;
+        file.sync_all()?;
+        std::fs::File::open(data)?.sync_all()?;
+    }
     match std::fs::remove_file(data.join(DAMAGED)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             tracing::warn!(%error, "a note cannot be removed")
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// Refuses to make a new cluster where there was one.
+///
+/// # Errors
+/// `DAMAGED`.
+pub(crate) fn check_new(data: &Path) -> Result<()> {
+    let path = data.join(CLUSTER);
+    let Ok(id) = std::fs::read_to_string(&path) else { return Ok(()) };
+    Err(Error::new(
+        Code::Damaged,
+        format_args!("the log of the cluster {} that {} held is gone", id.trim(), data.display()),
+        format_args!(
+            "bring it back, or start it with --rebuild to restore its index from the storage servers; to begin a new, empty              cluster, remove {}",
+            path.display()
+        ),
+    ))
 }
 
 /// Makes room for a rebuild in the data folder.
