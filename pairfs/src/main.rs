@@ -90,11 +90,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let context = Context { global, out };
     match command {
         Command::Up(args) => {
-            let dir = context.global.folder()?;
-            done(runtime()?.block_on(local::up(&dir, &args, json, narrator)))
+            let (dir, timeout) = (context.global.folder()?, context.global.start_timeout()?);
+            done(runtime()?.block_on(local::up(&dir, &args, timeout, json, narrator)))
         }
         Command::Down => done(local::down(&context.global.folder()?, narrator)),
-        Command::Node(args) => done(local::node(&context.global.folder()?, &args, narrator)),
+        Command::Node(args) => {
+            let (dir, timeout) = (context.global.folder()?, context.global.start_timeout()?);
+            done(local::node(&dir, &args, timeout, narrator))
+        }
         Command::Demo => done(runtime()?.block_on(local::demo(narrator))),
         Command::Bench(args) => {
             let place = context.global.dir.as_deref();

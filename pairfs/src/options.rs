@@ -31,7 +31,7 @@ pub struct Global {
     /// Profile of ~/.config/pairfs/config.toml
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
-    /// How long to wait for a lost server, such as 60, 500ms or 5m [default: 60s]
+    /// How long to wait for a lost server, such as 60, 500ms or 5m [default: 60s; `up`: 120s]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse_time)]
     pub timeout: Option<Duration>,
     /// Print JSON, one object or one object a line
@@ -311,6 +311,15 @@ impl Global {
             }
             _ => Ok(DEFAULT_DIR.into()),
         }
+    }
+
+    /// How long `up` and `node start` wait, if anybody said so.
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn start_timeout(&self) -> Result<Option<Duration>> {
+        let Setting { value, origin } = self.settings()?.timeout;
+        Ok((origin != Origin::Default).then_some(value))
     }
 
     /// What a client is made from.

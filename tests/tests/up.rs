@@ -155,3 +155,19 @@ fn up_with_another_pace_is_refused_and_the_cluster_starts_as_before() {
     cluster.up(&["up"]);
     assert_eq!(cluster.read("/file"), b"content");
 }
+
+#[test]
+fn up_waits_as_long_as_it_is_told_and_leaves_nothing_behind_when_that_was_too_short() {
+    let cluster = Cluster::empty(false);
+    for words in [&["up", "--timeout", "1ms"][..], &["up", "--timeout", "1ms", "--detach"]] {
+        let ran = cluster.pairfs(words).exits(6);
+        assert_eq!(ran.code().as_deref(), Some("TIMEOUT"), "{}", ran.stderr);
+        assert!(ran.took < SOON, "it waited {:?}", ran.took);
+        for name in ["nm", "ss1", "ss1_backup"] {
+            assert!(!cluster.dir().join(format!("{name}.pid")).exists(), "{name} was left behind");
+        }
+    }
+    cluster.up(&["up", "--timeout", "110s"]);
+    cluster.write("/file", b"content");
+    assert_eq!(cluster.read("/file"), b"content");
+}

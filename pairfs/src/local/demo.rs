@@ -3,6 +3,7 @@
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
+use super::patience::Patience;
 use super::process;
 use super::program::{Program, all_pairs_are};
 use super::supervise::Supervisor;
@@ -35,7 +36,7 @@ pub async fn demo(narrator: Narrator) -> Result<()> {
     narrator.heading("Start a name manager and a pair of storage servers");
     narrator.command("pairfs up --fast");
     let started = cluster.clone();
-    let supervisor = blocking(move || Supervisor::start(started)).await?;
+    let supervisor = blocking(move || Supervisor::start(started, Patience::default())).await?;
     let story = Story { program: Program::new(cluster.dir())?, desk: folder.path().to_owned(), narrator };
     let told = tokio::select! {
         told = blocking(move || story.tell()) => told,

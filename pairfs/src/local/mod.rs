@@ -6,6 +6,7 @@
 //! | [`process`] | a member's process: how it is started, found again, signalled, waited for |
 //! | [`supervise`] | keeps the members as children and reaps them; answers `node start` |
 //! | [`up`], [`node`] | the commands |
+//! | [`patience`] | how long a start may take |
 //! | [`program`] | runs this program's own commands, as a person would |
 //! | [`narrate`] | what these commands print |
 //! | [`demo`] | the whole story in under a minute |
@@ -18,6 +19,7 @@ pub mod cluster;
 pub mod demo;
 pub mod narrate;
 pub mod node;
+pub mod patience;
 pub mod process;
 pub mod program;
 pub mod supervise;

@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
+use super::patience::Patience;
 use super::process::{self, How, Running};
 use super::supervise::{self, Claim, STOP_MAX};
 use clap::{Args, Subcommand};
@@ -45,12 +46,12 @@ pub enum What {
     },
 }
 
-/// Runs `pairfs node` on the cluster of `dir`.
+/// Runs `pairfs node` on the cluster of `dir`. A member that is started must answer within `timeout`, 20 s without.
 ///
 /// # Errors
 /// `NOT_FOUND` without such a cluster or member; `start`: as [`supervise::start_loose`] and
 /// [`supervise::wait_listening`]; `stop`: `TIMEOUT` when it still runs after the time to hand over.
-pub fn node(dir: &Path, args: &NodeArgs, narrator: Narrator) -> Result<()> {
+pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Narrator) -> Result<()> {
     let cluster = Cluster::load(dir)?;
     match &args.what {
         What::Start { name, rebuild, accept_one_member } => {
@@ -65,7 +66,7 @@ pub fn node(dir: &Path, args: &NodeArgs, narrator: Narrator) -> Result<()> {
                 Some(pid) => pid,
                 None => supervise::start_loose(&cluster, name, how)?,
             };
-            supervise::wait_listening(&cluster, name)?;
+            supervise::wait_listening(&cluster, name, Patience::new(timeout))?;
             narrator.line(format_args!("{name} runs as process {pid}"));
             if how != How::Plain {
                 let key = cluster.path("admin.key");
@@ -162,10 +163,10 @@ mod tests {
         let narrator = Narrator::new(true);
         for name in ["ss9", "../ss1", ""] {
             let args = NodeArgs { what: What::Kill { name: name.to_owned() } };
-            assert_eq!(node(dir.path(), &args, narrator).unwrap_err().code, Code::NotFound);
+            assert_eq!(node(dir.path(), &args, None, narrator).unwrap_err().code, Code::NotFound);
         }
         let args = NodeArgs { what: What::Stop { name: "ss1".to_owned() } };
-        node(dir.path(), &args, narrator).unwrap();
+        node(dir.path(), &args, None, narrator).unwrap();
         down(dir.path(), narrator).unwrap();
     }
 }

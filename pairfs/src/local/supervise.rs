@@ -2,6 +2,7 @@
 //! other processes, so that a member that comes back ends with the rest, too.
 
 use super::cluster::{Cluster, about};
+use super::patience::Patience;
 use super::process::{self, How, Running, Tie};
 use net::{Connection, Credential};
 use rustix::process::{Pid, Signal};
@@ -23,8 +24,6 @@ use types::{Code, Error, Result};
 
 /// How long members may take to stop; handing over is a part of it.
 pub const STOP_MAX: Duration = Duration::from_secs(15);
-/// How long a member may take until it answers on its port.
-pub const LISTEN_MAX: Duration = Duration::from_secs(20);
 /// How long leftovers of an `up` that was just killed may take to vanish.
 const LEFTOVER_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
@@ -126,8 +125,8 @@ impl Supervisor {
     /// Claims the cluster and starts all its members; they answer on their ports when this returns.
     ///
     /// # Errors
-    /// As [`Claim::new`] and [`start_loose`].
-    pub fn start(cluster: Cluster) -> Result<Supervisor> {
+    /// As [`Claim::new`], [`start_loose`] and [`wait_listening`].
+    pub fn start(cluster: Cluster, patience: Patience) -> Result<Supervisor> {
         let claim = Claim::new(&cluster)?;
         // At most one event for each child, which are few.
         let (sender, exits) = events::unbounded_channel();
@@ -143,7 +142,7 @@ impl Supervisor {
             shared.start(&member.name, How::Plain)?;
         }
         for member in shared.cluster.members() {
-            wait_listening(&shared.cluster, &member.name)?;
+            wait_listening(&shared.cluster, &member.name, patience)?;
         }
         answer_requests(shared)?;
         Ok(supervisor)
@@ -248,11 +247,11 @@ pub fn start_loose(cluster: &Cluster, name: &str, how: How) -> Result<u32> {
 /// Waits until a member that was just started answers on its port.
 ///
 /// # Errors
-/// With the end of its log when it ended instead, and the code that it says there; `TIMEOUT` after [`LISTEN_MAX`].
-pub fn wait_listening(cluster: &Cluster, name: &str) -> Result<()> {
+/// With the end of its log when it ended instead, and the code that it says there; `TIMEOUT`.
+pub fn wait_listening(cluster: &Cluster, name: &str, patience: Patience) -> Result<()> {
     let addr = cluster.member(name)?.addr;
     let secret = net::secret::read(&cluster.path("cluster.secret"))?;
-    let end = Instant::now() + LISTEN_MAX;
+    let end = patience.listen();
     loop {
         if Running::find(cluster, name).is_none() {
             let words = process::last_words(cluster, name);

@@ -2,20 +2,19 @@
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
+use super::patience::Patience;
 use super::process;
 use super::supervise::{self, Claim, Exit, Supervisor};
+use crate::output::span;
 use clap::Args;
 use client::{Client, ClientConfig};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use types::{Code, Error, Result};
-
-/// How long a cluster may take until every pair is active.
-const SERVE_MAX: Duration = Duration::from_secs(120);
 
 /// `pairfs up`.
 #[derive(Args, Clone, Debug, Default)]
@@ -32,20 +31,28 @@ pub struct UpArgs {
 }
 
 /// Starts the cluster of `dir`, made if there is none, and keeps it until Ctrl-C, SIGTERM or
-/// `pairfs down`; detached, until it serves. With `json` one object tells the addresses.
+/// `pairfs down`; detached, until it serves. That may take as long as `timeout` says, 120 s without. With `json` one object
+/// tells the addresses.
 ///
 /// # Errors
 /// `ALREADY_RUNNING`; as [`Cluster::open`] and [`supervise::wait_listening`]; `TIMEOUT` when not every pair
 /// becomes active.
-pub async fn up(dir: &Path, args: &UpArgs, json: bool, narrator: Narrator) -> Result<()> {
+pub async fn up(
+    dir: &Path,
+    args: &UpArgs,
+    timeout: Option<Duration>,
+    json: bool,
+    narrator: Narrator,
+) -> Result<()> {
     process::tie_to_parent()?;
     let shown = dir.to_owned();
     let cluster = Cluster::open(dir, args.pairs, args.fast)?;
     let mut stop = StopSignals::new()?;
+    let patience = Patience::new(timeout);
     if args.detach {
         let claim = Claim::new(&cluster)?;
         let begun = tokio::select! {
-            begun = begin_loose(&cluster) => begun,
+            begun = begin_loose(&cluster, patience) => begun,
             () = stop.next() => Err(interrupted()),
         };
         if let Err(error) = begun {
@@ -58,9 +65,9 @@ pub async fn up(dir: &Path, args: &UpArgs, json: bool, narrator: Narrator) -> Re
         return Ok(());
     }
     let started = cluster.clone();
-    let mut supervisor = blocking(move || Supervisor::start(started)).await?;
+    let mut supervisor = blocking(move || Supervisor::start(started, patience)).await?;
     tokio::select! {
-        served = wait_served(&cluster) => drop(served?),
+        served = wait_served(&cluster, patience) => drop(served?),
         Some(exit) = supervisor.exits.recv() => return Err(ended_early(&cluster, &exit)),
         () = stop.next() => return finish(supervisor, stop, narrator).await,
     }
@@ -73,34 +80,42 @@ pub async fn up(dir: &Path, args: &UpArgs, json: bool, narrator: Narrator) -> Re
     }
 }
 
-async fn begin_loose(cluster: &Cluster) -> Result<()> {
+async fn begin_loose(cluster: &Cluster, patience: Patience) -> Result<()> {
     let started = cluster.clone();
     blocking(move || {
         started.members().try_for_each(|member| {
             supervise::start_loose(&started, &member.name, super::process::How::Plain).map(|_| ())
         })?;
-        started.members().try_for_each(|member| supervise::wait_listening(&started, &member.name))
+        started.members().try_for_each(|member| supervise::wait_listening(&started, &member.name, patience))
     })
     .await?;
-    wait_served(cluster).await.map(|_| ())
+    wait_served(cluster, patience).await.map(|_| ())
 }
 
 /// Waits until every pair is active; gives the client that saw it.
 ///
 /// # Errors
 /// `TIMEOUT`; as [`Client::connect`].
-pub(super) async fn wait_served(cluster: &Cluster) -> Result<Client> {
+pub(super) async fn wait_served(cluster: &Cluster, patience: Patience) -> Result<Client> {
+    let last = Mutex::new(None);
+    let late = |_| {
+        let why = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let what = format_args!("not every pair is active after {}", span(patience.whole()));
+        let next = why.unwrap_or_else(|| "the name manager does not answer: see nm.log".to_owned());
+        Error::new(Code::Timeout, what, next)
+    };
+    tokio::time::timeout_at(patience.end().into(), active(cluster, &last)).await.map_err(late)?
+}
+
+/// The same without a bound; says in `last` what it waits for.
+async fn active(cluster: &Cluster, last: &Mutex<Option<String>>) -> Result<Client> {
     const POLL: Duration = Duration::from_millis(30);
-    let end = Instant::now() + SERVE_MAX;
+    let say = |text: String| *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     let client = loop {
         match connect(cluster).await {
             Ok(client) => break client,
             // The name manager may not have written the key, or not listen, yet.
-            Err(error) if error.code.is_retryable() || error.code == Code::NotSignedIn => {
-                if Instant::now() >= end {
-                    return Err(error);
-                }
-            }
+            Err(error) if error.code.is_retryable() || error.code == Code::NotSignedIn => say(error.message),
             Err(error) => return Err(error),
         }
         tokio::time::sleep(POLL).await;
@@ -110,11 +125,8 @@ pub(super) async fn wait_served(cluster: &Cluster) -> Result<Client> {
         if pairs.len() == cluster.pairs() && pairs.iter().all(|pair| pair.state == "active") {
             return Ok(client);
         }
-        if Instant::now() >= end {
-            let states: Vec<_> = pairs.iter().map(|pair| format!("{} {}", pair.name, pair.state)).collect();
-            let what = format_args!("not every pair is active after {} s", SERVE_MAX.as_secs());
-            return Err(Error::new(Code::Timeout, what, format_args!("now {}", states.join(", "))));
-        }
+        let states: Vec<_> = pairs.iter().map(|pair| format!("{} {}", pair.name, pair.state)).collect();
+        say(format!("now {}; `--timeout` gives it longer", states.join(", ")));
         tokio::time::sleep(POLL).await;
     }
 }

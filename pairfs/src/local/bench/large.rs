@@ -2,6 +2,7 @@
 
 use super::load::{clock_with_lag, read_whole};
 use super::{Bench, LARGE, LARGE_RUNS, median, megabytes_per_second, noise};
+use crate::local::patience::Patience;
 use crate::local::process::Running;
 use crate::local::up::wait_served;
 use bytes::Bytes;
@@ -69,7 +70,7 @@ pub(super) async fn memory(bench: &Bench) -> Result<f64> {
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         // A client of its own: a clone would share the connection and its bounds.
-        let (client, content) = (wait_served(&bench.cluster).await?, content.clone());
+        let (client, content) = (wait_served(&bench.cluster, Patience::default()).await?, content.clone());
         writers.spawn_local(async move {
             let path = format!("/many-{writer}");
             client.write(&path, Content::Bytes(content), &WriteOptions::default()).await.map(|_| ())

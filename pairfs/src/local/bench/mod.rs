@@ -29,6 +29,7 @@ mod tree;
 
 use super::cluster::Cluster;
 use super::narrate::Narrator;
+use super::patience::Patience;
 use super::supervise::Supervisor;
 use super::up::{blocking, wait_served};
 use clap::Args;
@@ -179,7 +180,7 @@ async fn measure_all(
     // Servers are killed again and again, and shall take their roles back.
     let cluster = cluster.with_nm_words(&["--flap-failures", "0"]);
     let started = cluster.clone();
-    let supervisor = Arc::new(blocking(move || Supervisor::start(started)).await?);
+    let supervisor = Arc::new(blocking(move || Supervisor::start(started, Patience::default())).await?);
     let bench = Bench::new(&cluster, supervisor, folder.to_owned(), args).await?;
     for work in wanted {
         narrator.progress(format_args!("measuring {} …", work.name()));
@@ -228,7 +229,7 @@ impl Bench {
         folder: PathBuf,
         args: &BenchArgs,
     ) -> Result<Bench> {
-        let client = wait_served(cluster).await?;
+        let client = wait_served(cluster, Patience::default()).await?;
         let span = Duration::from_secs(args.seconds);
         let (cluster, kills, files) = (cluster.clone(), args.kills, args.files);
         let bench = Bench { cluster, supervisor, client, folder, span, kills, files };

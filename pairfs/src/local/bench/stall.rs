@@ -3,6 +3,7 @@
 
 use super::load::read_whole;
 use super::{Bench, median};
+use crate::local::patience::Patience;
 use crate::local::process::Running;
 use crate::local::supervise;
 use crate::local::up::blocking;
@@ -66,7 +67,7 @@ async fn mend(bench: &Bench, fault: Fault, victim: Running) -> Result<()> {
         Fault::Freeze => victim.signal(Signal::CONT).map(drop),
         Fault::Kill => {
             supervisor.start_member("ss1")?;
-            supervise::wait_listening(&cluster, "ss1")
+            supervise::wait_listening(&cluster, "ss1", Patience::default())
         }
     })
     .await
