@@ -84,14 +84,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if matches!(command, Command::Nm(_) | Command::Ss(_)) {
         local::process::tie_to_parent()?;
     }
-    let narrator = Narrator::new(global.quiet);
+    let narrator = Narrator::new(global.quiet, global.json);
     let (json, out) = (global.json, Printer::new(global.json, global.quiet, global.verbose));
     let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
     let context = Context { global, out };
     match command {
         Command::Up(args) => {
             let (dir, timeout) = (context.global.folder()?, context.global.start_timeout()?);
-            done(runtime()?.block_on(local::up(&dir, &args, timeout, json, narrator)))
+            done(runtime()?.block_on(local::up(&dir, &args, timeout, narrator)))
         }
         Command::Down => done(local::down(&context.global.folder()?, narrator)),
         Command::Node(args) => {

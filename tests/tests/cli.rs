@@ -165,3 +165,39 @@ fn a_reader_that_closes_early_ends_a_command_quietly() {
     assert_eq!(output.stdout.len(), 10);
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn members_and_streams_answer_programs_in_json() {
+    let cluster = Cluster::start(true);
+    let text: &[u8] = b"One two\n\n three\xff  end";
+    cluster.write("/file", text);
+    let words = cluster.pairfs(&["stream", "/file", "--delay", "0", "--json"]).ok().json_lines();
+    let mut streamed = Vec::new();
+    for word in &words {
+        assert_eq!(word["offset"], streamed.len());
+        match word["hex"].as_str() {
+            Some(hex) => {
+                let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+                streamed.extend((0..hex.len()).step_by(2).map(byte));
+            }
+            None => streamed.extend(word["word"].as_str().unwrap().as_bytes()),
+        }
+        assert_eq!(word["offset"].as_u64().unwrap() + word["size"].as_u64().unwrap(), streamed.len() as u64);
+    }
+    assert_eq!((words.len(), streamed.as_slice()), (4, text));
+
+    let node = |what: &str| cluster.pairfs(&["node", what, "ss1_backup", "--json", "-q"]).ok().json();
+    let pid = cluster.pid("ss1_backup").as_raw_nonzero().get();
+    assert_eq!(node("stop"), serde_json::json!({"name": "ss1_backup", "state": "stopped", "pid": pid}));
+    assert_eq!(node("stop"), serde_json::json!({"name": "ss1_backup", "state": "stopped", "pid": null}));
+    let started = node("start");
+    assert_eq!(started["state"], "running");
+    assert_eq!(started["pid"], cluster.pid("ss1_backup").as_raw_nonzero().get());
+    assert_eq!(node("kill")["state"], "killed");
+    let down = cluster.pairfs(&["down", "--json"]).ok().json();
+    assert_eq!((&down["state"], &down["ran"]), (&Value::from("stopped"), &Value::from(true)));
+    // What was said since it served: which member ended, and that all are stopped.
+    for line in cluster.take_up().end().ok().json_lines() {
+        assert!(line.is_object(), "{line}");
+    }
+}

@@ -215,7 +215,8 @@ async fn save(reader: &mut Reader, output: &Path) -> Result<u64> {
     Ok(written)
 }
 
-/// Runs `stream`.
+/// Runs `stream`. With `--json` each word, with the white space behind it, is an object; bytes that are no UTF-8 stand
+/// there in hex, too.
 ///
 /// # Errors
 /// As [`Client::read`] and [`Reader::next`]: when the server dies and cannot be replaced.
@@ -223,15 +224,15 @@ pub async fn stream(context: &Context, args: &StreamArgs) -> Result<()> {
     let client = context.connect().await?;
     let mut words = Words::default();
     let mut reader = client.read(&args.path, &ReadOptions::default()).await?;
-    let mut first = true;
+    let mut offset = 0;
     loop {
         while let Some(bytes) = reader.next().await? {
             for word in words.push(&bytes) {
-                say(context, &word, args.delay, &mut first).await?;
+                say(context, &word, args.delay, &mut offset).await?;
             }
         }
         if let Some(word) = words.rest() {
-            say(context, &word, args.delay, &mut first).await?;
+            say(context, &word, args.delay, &mut offset).await?;
         }
         if !args.follow {
             return Ok(());
@@ -240,11 +241,21 @@ pub async fn stream(context: &Context, args: &StreamArgs) -> Result<()> {
     }
 }
 
-async fn say(context: &Context, word: &[u8], delay: Duration, first: &mut bool) -> Result<()> {
-    if !std::mem::replace(first, false) {
+/// Says a word that begins at byte `offset` of the file; moves `offset` behind it.
+async fn say(context: &Context, word: &[u8], delay: Duration, offset: &mut u64) -> Result<()> {
+    let at = *offset;
+    *offset += word.len() as u64;
+    if at > 0 {
         tokio::time::sleep(delay).await;
     }
-    context.out.bytes(word)
+    if !context.out.json {
+        return context.out.bytes(word);
+    }
+    let mut object = json!({"offset": at, "size": word.len(), "word": String::from_utf8_lossy(word)});
+    if std::str::from_utf8(word).is_err() {
+        object["hex"] = word.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    }
+    context.out.object(&object)
 }
 
 /// Waits for a version that is longer than `size`; reads what is beyond.

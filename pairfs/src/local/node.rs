@@ -7,6 +7,7 @@ use super::process::{self, How, Running};
 use super::supervise::{self, Claim, STOP_MAX};
 use clap::{Args, Subcommand};
 use rustix::process::Signal;
+use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -55,27 +56,12 @@ pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Na
     let cluster = Cluster::load(dir)?;
     match &args.what {
         What::Start { name, rebuild, accept_one_member } => {
-            cluster.member(name)?;
             let how = match (rebuild, accept_one_member) {
                 (false, _) => How::Plain,
                 (true, false) => How::Rebuild,
                 (true, true) => How::RebuildFromOne,
             };
-            how.check(&cluster, name)?;
-            let pid = match supervise::ask_to_start(&cluster, name, how)? {
-                Some(pid) => pid,
-                None => supervise::start_loose(&cluster, name, how)?,
-            };
-            supervise::wait_listening(&cluster, name, Patience::new(timeout))?;
-            narrator.line(format_args!("{name} runs as process {pid}"));
-            if how != How::Plain {
-                let key = cluster.path("admin.key");
-                narrator.line(format_args!("it is being rebuilt: `pairfs status` shows for whom it waits"));
-                narrator.line(format_args!(
-                    "admin has a new key, in {}; keys given before do not work",
-                    key.display()
-                ));
-            }
+            start(&cluster, name, how, Patience::new(timeout), narrator)
         }
         What::Stop { name } => {
             let Some(running) = find(&cluster, name, narrator)? else { return Ok(()) };
@@ -85,8 +71,8 @@ pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Na
                 let next = format_args!("look into its log, or use `pairfs node kill {name}`");
                 return Err(Error::new(Code::Timeout, what, next));
             }
-            gone(&cluster, name, &running);
-            narrator.line(format_args!("{name} has stopped"));
+            gone(&cluster, name, &running, "stopped", narrator);
+            Ok(())
         }
         What::Kill { name } => {
             let Some(running) = find(&cluster, name, narrator)? else { return Ok(()) };
@@ -95,24 +81,49 @@ pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Na
                 let what = format_args!("{name} was killed, but the system still keeps it");
                 return Err(Error::new(Code::Timeout, what, "look whether its disk hangs"));
             }
-            gone(&cluster, name, &running);
-            narrator.line(format_args!("{name} was killed"));
+            gone(&cluster, name, &running, "killed", narrator);
+            Ok(())
         }
     }
+}
+
+fn start(cluster: &Cluster, name: &str, how: How, patience: Patience, narrator: Narrator) -> Result<()> {
+    cluster.member(name)?;
+    how.check(cluster, name)?;
+    let pid = match supervise::ask_to_start(cluster, name, how)? {
+        Some(pid) => pid,
+        None => supervise::start_loose(cluster, name, how)?,
+    };
+    supervise::wait_listening(cluster, name, patience)?;
+    let rebuilding = how != How::Plain;
+    let key = cluster.path("admin.key");
+    let mut object = json!({"name": name, "state": "running", "pid": pid, "rebuilding": rebuilding});
+    let mut text = format!("{name} runs as process {pid}");
+    if rebuilding {
+        object["admin_key"] = json!(key);
+        text.push_str("\nit is being rebuilt: `pairfs status` shows for whom it waits");
+        text.push_str(&format!("\nadmin has a new key, in {}; keys given before do not work", key.display()));
+    }
+    narrator.result(&object, text);
     Ok(())
 }
 
+/// The process of a member; that there is none is told, and no error.
 fn find(cluster: &Cluster, name: &str, narrator: Narrator) -> Result<Option<Running>> {
     cluster.member(name)?;
     let running = Running::find(cluster, name);
     if running.is_none() {
-        narrator.line(format_args!("{name} does not run"));
+        let object = json!({"name": name, "state": "stopped", "pid": null});
+        narrator.result(&object, format_args!("{name} does not run"));
     }
     Ok(running)
 }
 
-fn gone(cluster: &Cluster, name: &str, running: &Running) {
-    process::forget_pid(cluster, name, running.pid().unsigned_abs());
+fn gone(cluster: &Cluster, name: &str, running: &Running, state: &str, narrator: Narrator) {
+    let pid = running.pid().unsigned_abs();
+    process::forget_pid(cluster, name, pid);
+    let has = if state == "stopped" { "has" } else { "was" };
+    narrator.result(&json!({"name": name, "state": state, "pid": pid}), format_args!("{name} {has} {state}"));
 }
 
 /// Stops what runs in `dir`; nothing is no error.
@@ -144,11 +155,10 @@ pub fn down(dir: &Path, narrator: Narrator) -> Result<()> {
     };
     let count = cluster.members().filter(|member| Running::find(&cluster, &member.name).is_some()).count();
     supervise::stop_all(&cluster, &AtomicBool::new(false))?;
-    let dir = cluster.dir().display();
-    match (asked, count) {
-        (false, 0) => narrator.line(format_args!("nothing runs in {dir}")),
-        _ => narrator.line(format_args!("the cluster in {dir} has stopped")),
-    }
+    let (dir, ran) = (cluster.dir().display(), asked || count > 0);
+    let text =
+        if ran { format!("the cluster in {dir} has stopped") } else { format!("nothing runs in {dir}") };
+    narrator.result(&json!({"dir": cluster.dir(), "state": "stopped", "ran": ran}), text);
     Ok(())
 }
 
@@ -160,7 +170,7 @@ mod tests {
     fn a_name_that_is_none_is_told_apart_from_a_member_that_does_not_run() {
         let dir = tempfile::tempdir().unwrap();
         Cluster::open(dir.path(), None, true).unwrap();
-        let narrator = Narrator::new(true);
+        let narrator = Narrator::new(true, false);
         for name in ["ss9", "../ss1", ""] {
             let args = NodeArgs { what: What::Kill { name: name.to_owned() } };
             assert_eq!(node(dir.path(), &args, None, narrator).unwrap_err().code, Code::NotFound);

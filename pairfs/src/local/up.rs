@@ -8,6 +8,7 @@ use super::supervise::{self, Claim, Exit, Supervisor};
 use crate::output::span;
 use clap::Args;
 use client::{Client, ClientConfig};
+use serde_json::json;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,19 +32,13 @@ pub struct UpArgs {
 }
 
 /// Starts the cluster of `dir`, made if there is none, and keeps it until Ctrl-C, SIGTERM or
-/// `pairfs down`; detached, until it serves. That may take as long as `timeout` says, 120 s without. With `json` one object
-/// tells the addresses.
+/// `pairfs down`; detached, until it serves. That may take as long as `timeout` says, 120 s without. With `--json` an object
+/// tells the addresses, and one more each member that ends.
 ///
 /// # Errors
 /// `ALREADY_RUNNING`; as [`Cluster::open`] and [`supervise::wait_listening`]; `TIMEOUT` when not every pair
 /// becomes active.
-pub async fn up(
-    dir: &Path,
-    args: &UpArgs,
-    timeout: Option<Duration>,
-    json: bool,
-    narrator: Narrator,
-) -> Result<()> {
+pub async fn up(dir: &Path, args: &UpArgs, timeout: Option<Duration>, narrator: Narrator) -> Result<()> {
     process::tie_to_parent()?;
     let shown = dir.to_owned();
     let cluster = Cluster::open(dir, args.pairs, args.fast)?;
@@ -60,7 +55,7 @@ pub async fn up(
             blocking(move || supervise::stop_all(&stopped, &AtomicBool::new(true))).await?;
             return Err(error);
         }
-        announce(&cluster, &shown, json, narrator, true);
+        announce(&cluster, &shown, narrator, true);
         drop(claim);
         return Ok(());
     }
@@ -71,11 +66,13 @@ pub async fn up(
         Some(exit) = supervisor.exits.recv() => return Err(ended_early(&cluster, &exit)),
         () = stop.next() => return finish(supervisor, stop, narrator).await,
     }
-    announce(&cluster, &shown, json, narrator, false);
+    announce(&cluster, &shown, narrator, false);
     loop {
         tokio::select! {
             () = stop.next() => return finish(supervisor, stop, narrator).await,
-            Some(exit) = supervisor.exits.recv() => narrator.line(describe(&exit)),
+            Some(exit) = supervisor.exits.recv() => {
+                narrator.result(&json!({"ended": exit.name, "text": describe(&exit)}), describe(&exit));
+            }
         }
     }
 }
@@ -176,23 +173,22 @@ fn describe(exit: &Exit) -> String {
     format!("{name} {how}; `pairfs node start {name}` brings it back")
 }
 
-fn announce(cluster: &Cluster, shown: &Path, json: bool, narrator: Narrator, detached: bool) {
+fn announce(cluster: &Cluster, shown: &Path, narrator: Narrator, detached: bool) {
     let file = cluster.file();
-    if json {
+    if narrator.is_json() {
         let servers: Vec<_> = file
             .servers
             .iter()
-            .map(|server| serde_json::json!({ "name": server.name, "addr": server.addr.to_string() }))
+            .map(|server| json!({ "name": server.name, "addr": server.addr.to_string() }))
             .collect();
-        let object = serde_json::json!({
+        let object = json!({
             "dir": cluster.dir(),
             "nm": file.nm.addr.to_string(),
             "servers": servers,
             "admin_key": cluster.path("admin.key"),
             "detached": detached,
         });
-        Narrator::new(false).line(object);
-        return;
+        return narrator.result(&object, "");
     }
     let pace = if file.fast { " · fast: a lost server is noticed within 1.5 s" } else { "" };
     narrator.line(format_args!("{} from {}{pace}\n", narrator.bold("PairFS serves"), shown.display()));
