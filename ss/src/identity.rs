@@ -1,20 +1,15 @@
 //! Whose disk this is (R6, R7): the lock that keeps a second process out, and the token by which the name
 //! manager knows the disk again.
 
+use crate::summed;
 use net::folder::{FolderLock, failed};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use types::content::crc64;
 use types::{Code, Error, Result};
 
 /// Version of the file's format (R35).
 const FORMAT: u32 = 1;
 const FILE: &str = "identity";
-/// Begins the line with the checksum.
-const SUM: &str = "crc64 = \"";
 
 /// What the identity file says. Persisted because it has to survive a restart: without the token the name
 /// manager takes the disk for an unknown one.
@@ -150,35 +145,12 @@ impl Identity {
         self.store()
     }
 
-    /// Replaces the file as a whole: after a crash it says the old or the new.
+    /// With a checksum: a flipped bit would be another token or another generation, which keeps the server out of its
+    /// cluster with a misleading reason.
     fn store(&self) -> Result<()> {
         let text = toml::to_string(&self.contents).map_err(Error::internal)?;
-        replace(&self.folder, FILE, &format!("{text}{}", sum_line(&text)))
+        summed::replace(&self.folder, FILE, &text)
     }
-}
-
-/// Replaces a file of a data directory as a whole; durable when this returns.
-///
-/// # Errors
-/// `IO`, `DISK_FULL`.
-pub(crate) fn replace(folder: &Path, file: &str, text: &str) -> Result<()> {
-    let replaced = || -> std::io::Result<()> {
-        let mut new = tempfile::Builder::new()
-            .prefix(&format!(".{file}-"))
-            .permissions(Permissions::from_mode(0o600))
-            .tempfile_in(folder)?;
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_all()?;
-        new.persist(folder.join(file)).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
-    };
-    replaced().map_err(|error| failed(folder, &error))
-}
-
-/// The last line: the checksum of all before it. A flipped bit would else be another token or another generation, which
-/// keeps the server out of its cluster with a misleading reason.
-fn sum_line(text: &str) -> String {
-    format!("{SUM}{:016x}\"\n", crc64(text.as_bytes()))
 }
 
 fn parse(folder: &Path, bytes: &[u8]) -> Result<Contents> {
@@ -202,10 +174,7 @@ fn parse(folder: &Path, bytes: &[u8]) -> Result<Contents> {
             "start it with the version that made it",
         ));
     }
-    // The first files had no checksum.
-    if let Some(at) = text.rfind(SUM)
-        && text[at..] != sum_line(&text[..at])
-    {
+    if !summed::fits(text) {
         return Err(damaged("its checksum is another one"));
     }
     toml::from_str(text).map_err(|error| damaged(error.message()))
@@ -227,6 +196,8 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn two_servers_never_write_into_one_data_directory() {

@@ -33,6 +33,7 @@ mod serving;
 mod sessions;
 mod sources;
 pub mod store;
+mod summed;
 #[cfg(test)]
 mod test_bench;
 mod tidier;

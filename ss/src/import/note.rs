@@ -7,6 +7,7 @@
 
 use crate::identity;
 use crate::store::Cursors;
+use crate::summed;
 use net::folder::failed;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -86,16 +87,24 @@ fn read(folder: &Path) -> Result<Option<Contents>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(&place, &error)),
     };
-    let contents: Contents = toml::from_str(&text).map_err(|error| {
-        let what = format_args!("{} does not parse ({})", place.display(), error.message());
+    parse(&place, &text).map(Some)
+}
+
+fn parse(place: &Path, text: &str) -> Result<Contents> {
+    let damaged = |why: &str| {
+        let what = format_args!("{} is damaged ({why})", place.display());
         Error::new(Code::Damaged, what, "remove the file: the import is then looked up at the name manager")
-    })?;
+    };
+    let contents: Contents = toml::from_str(text).map_err(|error| damaged(error.message()))?;
     if contents.format != FORMAT {
         let what =
             format_args!("{} was made by another version (format {})", place.display(), contents.format);
         return Err(Error::new(Code::UnknownFormat, what, "start the server with the version that made it"));
     }
-    Ok(Some(contents))
+    if !summed::fits(text) {
+        return Err(damaged("its checksum is another one"));
+    }
+    Ok(contents)
 }
 
 impl Note {
@@ -155,7 +164,7 @@ impl Note {
         }
         let text = toml::to_string(&self.contents).map_err(Error::internal)?;
         let folder = self.folder.clone();
-        Ok(move || identity::replace(&folder, FILE, &text))
+        Ok(move || summed::replace(&folder, FILE, &text))
     }
 
     /// Contents of which this disk does not know whether they came in, by path.
@@ -181,6 +190,7 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summed::tests::flipped;
 
     fn progress(done: u64) -> ImportProgress {
         ImportProgress { done, after: format!("/{done}"), files: done, ..ImportProgress::default() }
@@ -244,5 +254,28 @@ mod tests {
         assert_eq!(unfinished(dir.path()).unwrap_err().code, Code::UnknownFormat);
         std::fs::write(dir.path().join(FILE), "what").unwrap();
         assert_eq!(unfinished(dir.path()).unwrap_err().code, Code::Damaged);
+    }
+
+    #[test]
+    fn each_flipped_bit_of_a_note_is_told_or_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut note = Note::open(dir.path()).unwrap();
+        note.agreed(&progress(3), (0, 0));
+        note.settle(cursors(0, 0));
+        ask(&mut note, 4..=5);
+        let honest = read(dir.path()).unwrap().unwrap();
+        for text in flipped(&dir.path().join(FILE)) {
+            match parse(dir.path(), &text) {
+                Ok(contents) => assert_eq!(contents, honest, "{text}"),
+                Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_note_without_a_checksum_is_one_of_the_first() {
+        let text =
+            "format = 1\ndone = 2\nafter = '/2'\nfiles = 2\nfolders = 0\nlinks = 0\nbytes = 9\nskipped = 0\n";
+        assert_eq!(parse(Path::new(FILE), text).unwrap().done, 2);
     }
 }

@@ -2,9 +2,9 @@
 //! whoever waits for the disk. How far it is stands in a file, so that it goes on there after a restart.
 
 use super::Scrubber;
-use crate::identity::replace;
 use crate::node::Node;
 use crate::ops::scrub::report;
+use crate::summed::{self, replace};
 use net::clock::wall_millis;
 use serde::{Deserialize, Serialize};
 use ss_core::rounds::{Round, Rounds};
@@ -72,8 +72,12 @@ struct Part {
 
 /// How far it was; from the start if that cannot be told: then everything is looked at once more.
 fn load(folder: &Path) -> Rounds {
-    let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
-    let parsed = toml::from_str::<Contents>(&text).ok();
+    parse(&std::fs::read_to_string(folder.join(FILE)).unwrap_or_default())
+}
+
+fn parse(text: &str) -> Rounds {
+    // Else a flipped bit could say that all was verified yesterday.
+    let parsed = toml::from_str::<Contents>(text).ok().filter(|_| summed::fits(text));
     let Some(contents) = parsed.filter(|contents| contents.format == FORMAT) else {
         return Rounds::default();
     };
@@ -269,5 +273,19 @@ mod tests {
             std::fs::write(folder.path().join(FILE), unknown).unwrap();
             assert_eq!(load(folder.path()), Rounds::default());
         }
+    }
+
+    #[test]
+    fn each_flipped_bit_of_how_far_a_round_is_makes_it_begin_anew_or_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let round = Round { started_ms: 9, place: (7, 2, 1), bytes: 100, bad: [3].into_iter().collect() };
+        let honest = Rounds { verified_ms: 5, bad: [4, 8].into_iter().collect(), round: Some(round) };
+        replace(folder.path(), FILE, &text(&honest).unwrap()).unwrap();
+        for flipped in crate::summed::tests::flipped(&folder.path().join(FILE)) {
+            let rounds = parse(&flipped);
+            assert!(rounds == honest || rounds == Rounds::default(), "{flipped}");
+        }
+        // One that an earlier version wrote.
+        assert_eq!(parse(&text(&honest).unwrap()), honest);
     }
 }
