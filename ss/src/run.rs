@@ -55,9 +55,7 @@ const DISK_THREADS: usize = 8;
 pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     let primary = config.primary()?;
     let places = net::files::prepare()?;
-    if let Some(folder) = &config.import {
-        import::check(folder, &config.data)?;
-    }
+    let import = asks_to_import(&config)?;
     let secret = net::secret::read(&config.cluster_secret)?;
     // Before anything else: two processes never share a data directory (R6).
     let identity = Identity::open(&config.data, &config.name)?;
@@ -89,6 +87,7 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
             settings: settings.clone(),
             scrub: scrub.clone(),
             store,
+            import,
         };
         serve(start, |_| (), stop).await
     };
@@ -109,11 +108,17 @@ pub async fn run_until(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let primary = config.primary()?;
+    let import = asks_to_import(&config)?;
     let secret = net::secret::read(&config.cluster_secret)?;
     let identity = Identity::open(&config.data, &config.name)?;
     let (settings, scrub) = (Arc::new(Effective::default()), Arc::default());
-    let start = Start { config, primary, secret, identity, places: Places::MOST, settings, scrub, store };
+    let start =
+        Start { config, primary, secret, identity, places: Places::MOST, settings, scrub, store, import };
     serve(start, watched, stop).await
+}
+
+fn asks_to_import(config: &Config) -> Result<bool> {
+    config.import.as_deref().map_or(Ok(false), |folder| import::is_wanted(folder, &config.data))
 }
 
 /// What a server starts with.
@@ -126,10 +131,12 @@ struct Start {
     settings: Arc<Effective>,
     scrub: Arc<Setting>,
     store: StoreConfig,
+    /// Its registration is to ask for an import.
+    import: bool,
 }
 
 async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Output = ()>) -> Result<()> {
-    let Start { config, primary, secret, identity, places, settings, scrub, store } = start;
+    let Start { config, primary, secret, identity, places, settings, scrub, store, import } = start;
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     settings.fill("advertise", &addr);
@@ -155,7 +162,6 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
     tokio::spawn(tidier::run(node.clone()));
     tokio::spawn(background::run(node.clone(), config.data.clone()));
     let registered = watch::Sender::new(None);
-    let is_importing = config.import.is_some();
     if let Some(folder) = config.import {
         let (node, link, registered) = (node.clone(), link.clone(), registered.subscribe());
         let data = config.data.clone();
@@ -169,7 +175,7 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
         backup_of: primary,
         addr,
         replace_disk: config.replace_disk,
-        import: is_importing,
+        import,
         store,
         registered,
     };

@@ -67,7 +67,7 @@ points! {
 }
 
 /// Points that need more than a cluster under load, and the file whose test comes to them.
-const ELSEWHERE: [(&str, &str); 1] = [("import.asked", "import.rs")];
+const ELSEWHERE: [(&str, &str); 2] = [("import.asked", "import.rs"), ("import.ended", "import.rs")];
 
 /// Files that are written and removed, and their length: more than four segments of a journal, in which contents of up
 /// to 64 KiB stand.

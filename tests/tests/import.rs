@@ -83,11 +83,52 @@ fn a_folder_comes_in_whole_overwrites_nothing_and_reaches_the_backup() {
     }
     assert!(got == wanted, "{:?} for {:?}", got.keys(), wanted.keys());
 
-    // Once is enough.
-    let ended = hosts.run_ss(1, "ss2", &addrs[2], &["--import", text(&folder)]);
-    assert_eq!(ended.exits(4).code().as_deref(), Some("EXISTS"));
+    // Another folder does not come in by it.
+    let other = hosts.folder(1).join("other");
+    write(&other.join("other"), b"other", 0o644, 0);
+    let ended = hosts.run_ss(1, "ss2", &addrs[2], &["--import", text(&other)]).exits(4);
+    assert_eq!(ended.code().as_deref(), Some("EXISTS"));
+    assert!(ended.stderr.contains(text(&folder)), "{}", ended.stderr);
     hosts.serve_ss(1, "ss2", &addrs[2], &[]);
     hosts.wait("ss2 to be back", settled);
+    hosts.pairfs(&["fsck"]).ok();
+}
+
+#[test]
+fn the_command_line_of_a_finished_import_starts_its_server_again_and_brings_nothing_back() {
+    let mut hosts = Hosts::on_loopback();
+    hosts.serve_nm(&[]);
+    let folder = hosts.folder(1).join("photos");
+    for name in ["removed", "kept"] {
+        write(&folder.join(name), name.as_bytes(), 0o644, 0);
+    }
+    let addrs = [hosts.addr(1), hosts.addr(1)];
+    let words = ["--import", text(&folder)];
+    if cfg!(debug_assertions) {
+        // It dies when the log knows of the end, and its disk does not know that.
+        let ran = hosts.run_ss_with(1, "ss1", &addrs[0], &words, &[("PAIRFS_CRASH_AT", "import.ended:1")]);
+        assert_eq!(ran.status, -1, "{}", ran.stderr);
+    }
+    hosts.serve_ss(1, "ss1", &addrs[0], &words);
+    hosts.serve_ss(1, "ss1_backup", &addrs[1], &[]);
+    imported(&hosts);
+    hosts.wait("the copies", settled);
+    hosts.pairfs(&["rm", "--now", "/removed"]).ok();
+    write(&folder.join("new"), b"new", 0o644, 0);
+    // Again, as after a restart of the machine; and when the folder has gone.
+    for round in 0..2 {
+        hosts.kill9("ss1");
+        hosts.serve_ss(1, "ss1", &addrs[0], &words);
+        hosts.wait("ss1 to act again", |status| settled(status) && status["pairs"][0]["acting"] == "ss1");
+        until(SOON, "it to say so", || hosts.said("ss1").contains("its import has ended before"));
+        hosts.pairfs(&["read", "/removed"]).exits(3);
+        hosts.pairfs(&["read", "/new"]).exits(3);
+        assert_eq!(hosts.pairfs(&["read", "/kept"]).ok().stdout, b"kept");
+        assert_eq!(hosts.events("imported").len(), 1);
+        if round == 0 {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+    }
     hosts.pairfs(&["fsck"]).ok();
 }
 
@@ -209,7 +250,9 @@ fn import_through_a_rebuild(all: bool) {
     hosts.pairfs(&["fsck"]).ok();
     // Nothing is left to do.
     hosts.kill9("ss1");
-    hosts.run_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]).exits(4);
+    hosts.serve_ss(1, "ss1", &addrs[0], &["--import", text(&folder)]);
+    hosts.wait("ss1 to be back", settled);
+    until(SOON, "it to say so", || hosts.said("ss1").contains("its import has ended before"));
 }
 
 #[test]

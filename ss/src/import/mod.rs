@@ -4,6 +4,7 @@
 
 mod content;
 pub mod note;
+mod source;
 mod walk;
 
 use crate::node::Node;
@@ -14,6 +15,7 @@ use content::Trouble;
 use log::crash_point;
 use net::Reconnecting;
 use note::Note;
+use source::Source;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,11 +47,33 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How often to tell how far it is.
 const TELL: Duration = Duration::from_secs(10);
 
+/// Whether a server of the data directory `data` that is told to import `folder` is to ask for that: not when it has
+/// done so already.
+///
+/// # Errors
+/// `EXISTS` when it has another folder, or is at another one; as [`Source::read`]; what keeps the folder from being
+/// imported.
+pub fn is_wanted(folder: &Path, data: &Path) -> Result<bool> {
+    match Source::read(data)? {
+        Some(source) if !source.is(folder) => Err(another(folder, &source)),
+        Some(source) if source.has_ended() => Ok(false),
+        _ => check(folder, data).map(|()| true),
+    }
+}
+
+fn another(folder: &Path, source: &Source) -> Error {
+    let (folder, known) = (folder.display(), source.folder().display());
+    let verb = if source.has_ended() { "has taken" } else { "is taking" };
+    let what = format_args!("{folder} is not imported: this server {verb} {known} in, and it imports once");
+    let next = format_args!("give --import {known}, or none; `pairfs put -r` takes folders in at any time");
+    Error::new(Code::Exists, what, next)
+}
+
 /// Refuses what cannot be imported.
 ///
 /// # Errors
 /// `NOT_FOUND`, `USAGE`.
-pub fn check(folder: &Path, data: &Path) -> Result<()> {
+fn check(folder: &Path, data: &Path) -> Result<()> {
     let usage = |what: String, next: &str| Err(Error::new(Code::Usage, what, next));
     let place = std::fs::canonicalize(folder).map_err(|error| {
         let what = format_args!("{} cannot be imported ({error})", folder.display());
@@ -107,7 +131,13 @@ impl Importer {
                     },
                 }
             };
-            let Some(progress) = server.import.clone() else { return };
+            let Some(progress) = server.import.clone() else {
+                tracing::info!(folder = %self.folder.display(), "its import has ended before: nothing is imported");
+                return note.remove().unwrap_or_else(|error| tracing::warn!(%error, "a note stays"));
+            };
+            if let Err(error) = self.begin().await {
+                return tracing::error!(%error, "nothing is imported");
+            }
             if std::mem::replace(&mut incarnation, server.incarnation) != server.incarnation {
                 // What was known before may be of another name manager.
                 note.agreed(&progress, (server.control_mark, server.pair_mark));
@@ -123,6 +153,16 @@ impl Importer {
                 () = tokio::time::sleep(REST) => {}
             }
         }
+    }
+
+    /// Notes what is taken in, before anything is.
+    async fn begin(&self) -> Result<()> {
+        let (data, folder) = (self.data.clone(), self.folder.clone());
+        let begin = move || match Source::read(&data)? {
+            Some(_) => Ok(()),
+            None => Source::write(&data, &folder, false),
+        };
+        threads::run(begin).await.map_err(Error::internal)?
     }
 
     /// Takes in everything behind `known`, as far as this registration goes.
@@ -160,7 +200,10 @@ impl Importer {
         let passed_over = walking.await.map_err(Error::internal)?;
         // Once the log has forgotten the import, nobody would ask for what is only prepared.
         self.settle(server, note, 0).await?;
+        let (data, folder) = (self.data.clone(), self.folder.clone());
+        threads::run(move || Source::write(&data, &folder, true)).await.map_err(Error::internal)??;
         self.end(server, passed_over).await?;
+        crash_point("import.ended");
         note.remove()
     }
 
