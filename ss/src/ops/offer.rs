@@ -62,10 +62,9 @@ pub async fn control(node: Arc<Node>, request: OfferControlRequest) -> Result<Of
 /// A page of prepared writes.
 pub async fn writes(node: Arc<Node>, request: OfferWritesRequest) -> Result<OfferWritesReply> {
     look(&node, move |store| {
-        let held = store.prepared_after(JournalPosition(request.after), PAGE_ROWS)?;
-        let next = held.last().filter(|_| held.len() == PAGE_ROWS).map_or(0, |(position, _)| position.0);
-        let writes = held.into_iter().filter_map(|(_, held)| write(held)).collect();
-        Ok(OfferWritesReply { writes, next })
+        let (held, next) = store.prepared_after(JournalPosition(request.after), PAGE_ROWS)?;
+        let writes = held.into_iter().filter_map(write).collect();
+        Ok(OfferWritesReply { writes, next: next.map_or(0, |position| position.0) })
     })
     .await
 }

@@ -18,6 +18,7 @@ mod entry;
 mod hole;
 mod index;
 mod keep;
+mod listing;
 mod offer;
 mod open;
 mod pins;

@@ -5,6 +5,7 @@ use types::Result;
 use types::ids::SessionId;
 use types::record::{Row, Subject};
 
+use super::trouble::lock;
 use super::{Held, JournalPosition, State, Store};
 
 impl Store {
@@ -26,8 +27,8 @@ impl Store {
         Ok(pairs.chain(users.map(|(seq, user)| row(seq, Subject::User(user)))).collect())
     }
 
-    /// Prepared contents whose records stand behind a position of the journal, in its order, at most `limit`, each with
-    /// its position.
+    /// Prepared contents whose records stand behind a position of the journal, in its order, at most `limit`; and where
+    /// the next page begins, if there is one. One reader at a time is served at a cost in proportion to what is prepared.
     ///
     /// # Errors
     /// `Io`, `Damaged`.
@@ -35,23 +36,26 @@ impl Store {
         &self,
         after: JournalPosition,
         limit: usize,
-    ) -> Result<Vec<(JournalPosition, Held)>> {
-        let mut waiting = Vec::new();
+    ) -> Result<(Vec<Held>, Option<JournalPosition>)> {
+        let page = lock(&self.shared.offered).page(after, limit, || self.prepared_places())?;
+        let held =
+            page.entries.into_iter().filter_map(|(_, session)| self.shared.lookup(session).transpose());
+        Ok((
+            held.filter(|held| !matches!(held, Ok(held) if held.state != State::Prepared))
+                .collect::<Result<_>>()?,
+            page.next,
+        ))
+    }
+
+    /// Where the prepared contents stand, in the order of their sessions.
+    fn prepared_places(&self) -> Result<Vec<(JournalPosition, SessionId)>> {
+        let mut places = Vec::new();
         for session in self.shared.index.pending()? {
             let entry = self.shared.index.content(session)?;
-            waiting.extend(
-                entry
-                    .filter(|entry| entry.state == State::Prepared && entry.position > after)
-                    .map(|entry| (entry.position, session)),
-            );
+            let prepared = entry.filter(|entry| entry.state == State::Prepared);
+            places.extend(prepared.map(|entry| (entry.position, session)));
         }
-        waiting.sort_unstable();
-        let page = waiting.into_iter().take(limit);
-        let held = page.filter_map(|(position, session)| match self.shared.lookup(session) {
-            Ok(held) => held.map(|held| Ok((position, held))),
-            Err(error) => Some(Err(error)),
-        });
-        held.collect()
+        Ok(places)
     }
 
     /// Whether a row has named this content: then the log had decided on it. What was only copied from the partner may

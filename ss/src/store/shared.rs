@@ -16,6 +16,7 @@ use super::config::StoreConfig;
 use super::content::Held;
 use super::entry::ContentEntry;
 use super::index::{Cursors, Index};
+use super::listing::Listing;
 use super::pins::Pins;
 use super::trouble::{Health, damaged, lock, log_error};
 
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     contents: Cache<SessionId, Held>,
     users: Cache<String, Arc<User>>,
     pairs: Cache<u32, Arc<Pair>>,
+    /// For a name manager that reads what is prepared.
+    pub offered: Mutex<Listing>,
     /// Records that the log has decided and whose rows have not come yet (R22).
     overlay: RwLock<BTreeMap<u64, Arc<Record>>>,
 }
@@ -83,6 +86,7 @@ impl Shared {
             contents: Cache::new(bytes / 2),
             users: Cache::new(bytes / 16),
             pairs: Cache::new(bytes / 16),
+            offered: Mutex::default(),
             overlay: RwLock::default(),
             config,
         })

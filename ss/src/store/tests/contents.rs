@@ -523,3 +523,25 @@ fn a_store_with_many_extent_files_works_under_a_tiny_limit_on_open_files() {
     check(&store);
     store.close();
 }
+
+#[test]
+fn r26_what_is_prepared_is_offered_page_by_page_in_the_order_in_which_it_was_prepared() {
+    let store = Place::default().open().unwrap();
+    // The index knows them by session: not in this order.
+    let order = [7, 2, 9, 4, 1, 8];
+    run(async {
+        for n in order {
+            prepare(&store, session(n), &bytes(100, n.into())).await.unwrap();
+        }
+        store.unprepare(session(4)).await.unwrap();
+    });
+    let (mut after, mut offered) = (JournalPosition(0), Vec::new());
+    loop {
+        let (held, next) = store.prepared_after(after, 2).unwrap();
+        offered.extend(held.iter().map(|held| held.session));
+        let Some(next) = next else { break };
+        after = next;
+    }
+    assert_eq!(offered, [7, 2, 9, 1, 8].map(session));
+    store.close();
+}
