@@ -203,7 +203,7 @@ fn nobody_acts(placement: Option<&Placement>) -> Error {
 /// # Errors
 /// `BAD_PATH`.
 pub(crate) fn parse(path: &str) -> Result<PathName> {
-    PathName::parse(path)
+    PathName::given(path)
 }
 
 /// The error for the root where a name is needed.

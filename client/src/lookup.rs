@@ -152,7 +152,7 @@ impl Lookups {
     /// # Errors
     /// `BAD_PATH`.
     pub(crate) fn listed(&self, path: &str, entry: &Record) -> Result<()> {
-        let path = PathName::parse(path)?;
+        let path = PathName::given(path)?;
         let now = Instant::now();
         let folder = locked(&self.readable).entries.get(&(entry.parent, entry.pair)).cloned();
         if let Some((asked, folder)) = folder.filter(|(at, _)| is_young(*at, now) && entry.is_file()) {

@@ -20,7 +20,7 @@ fn a_path_that_cannot_exist_is_refused_by_every_command() {
     cluster.write("/folder/file", b"content");
     let long = format!("/{}", "n".repeat(256));
     let deep = "/n".repeat(2_049);
-    for path in ["/folder/../file", "..", "/./file", "", long.as_str(), deep.as_str()] {
+    for path in ["/folder/../file", "..", "/./../file", "", long.as_str(), deep.as_str()] {
         for command in ["create", "write", "read", "info", "rm", "mkdir", "stream"] {
             refused(&cluster, &[command, path], 2, "BAD_PATH");
         }
@@ -28,6 +28,46 @@ fn a_path_that_cannot_exist_is_refused_by_every_command() {
         refused(&cluster, &["mv", path, "/elsewhere"], 2, "BAD_PATH");
     }
     assert_eq!(cluster.read("/folder/file"), b"content");
+}
+
+#[test]
+fn a_path_may_be_written_as_shells_and_people_write_it() {
+    let cluster = Cluster::start(true);
+    cluster.pairfs_with(&["write", "-p", "./folder//inner/./file"], b"content").ok();
+    for path in ["/folder/inner/file", "folder/./inner//file", "/./folder/inner/file"] {
+        assert_eq!(cluster.read(path), b"content", "{path}");
+        assert_eq!(cluster.info(path)["path"], "/folder/inner/file");
+    }
+    let names = |path: &str| {
+        let listed = cluster.pairfs(&["--json", "ls", path]).ok().json_lines();
+        listed.iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for root in [".", "./", "/.", "//"] {
+        assert_eq!(names(root), ["folder"], "{root}");
+    }
+    assert_eq!(names("/folder/inner/."), ["file"]);
+    let local = cluster.desk().join("local");
+    std::fs::write(&local, b"local").unwrap();
+    let local = local.to_str().unwrap();
+    for (to, at) in
+        [("/folder/.", "/folder/local"), ("/folder/inner/./", "/folder/inner/local"), (".", "/local")]
+    {
+        cluster.pairfs(&["put", local, to]).ok();
+        assert_eq!(cluster.read(at), b"local", "{to}");
+    }
+    cluster.pairfs(&["mv", "/local", "/folder/./moved"]).ok();
+    cluster.pairfs(&["cp", "/folder/./moved", "./copied"]).ok();
+    assert_eq!(cluster.read("/copied"), b"local");
+    // Only a folder is written so.
+    for command in ["create", "write", "read"] {
+        cluster.pairfs(&[command, "/copied/."]).exits(2);
+    }
+    assert_eq!(cluster.pairfs(&["put", local, "/no/such/."]).exits(3).code().as_deref(), Some("NOT_FOUND"));
+    let back = cluster.desk().join("back");
+    cluster.pairfs(&["get", "-r", "/folder/./", back.to_str().unwrap()]).ok();
+    cluster.pairfs(&["get", "-r", "/folder/./", back.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read(back.join("moved")).unwrap(), b"local");
+    assert!(!back.join("folder").exists(), "what is in the folder is meant");
 }
 
 #[test]

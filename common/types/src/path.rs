@@ -9,7 +9,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathName {
     names: Vec<String>,
-    /// Whether it was written with a trailing slash, which only a folder may bear.
+    /// Whether it was written with a trailing `/` or `/.`, which only a folder may bear.
     folder: bool,
 }
 
@@ -19,8 +19,8 @@ impl PathName {
         PathName { names: Vec::new(), folder: true }
     }
 
-    /// Checks a path. [`Code::BadPath`] for NUL, `.`/`..` components, names over 255 bytes, paths over
-    /// 4096 bytes, and the empty path.
+    /// Checks a path as messages and the log have it. [`Code::BadPath`] for NUL, `.`/`..` components, names over 255 bytes,
+    /// paths over 4096 bytes, and the empty path.
     pub fn parse(text: &str) -> Result<PathName> {
         let bad = |what: &str, next: &str| {
             Err(Error::new(Code::BadPath, format_args!("{} {what}", Quoted(text)), next))
@@ -47,6 +47,22 @@ impl PathName {
         Ok(PathName { names, folder: text.ends_with('/') })
     }
 
+    /// Checks a path as people write it: also `/./a/b/.`, which is `/a/b/`, and `.`, which is the root. Only `..` stays
+    /// refused: a text may have meant a folder that a link leads to. What is sent is the checked path, so nobody else has to
+    /// know.
+    ///
+    /// # Errors
+    /// As [`PathName::parse`].
+    pub fn given(text: &str) -> Result<PathName> {
+        let dots = text.split('/').any(|name| name == ".");
+        if !dots || text.len() > PATH_MAX {
+            return PathName::parse(text);
+        }
+        let names: Vec<&str> = text.split('/').filter(|name| *name != "." && !name.is_empty()).collect();
+        let end = if text.ends_with('/') || means_content(text) { "/" } else { "" };
+        PathName::parse(&format!("/{}{end}", names.join("/")))
+    }
+
     /// Its names from the root on.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -57,7 +73,7 @@ impl PathName {
         self.names.is_empty()
     }
 
-    /// Whether it was written with a trailing slash.
+    /// Whether it was written as only a folder may be: with a trailing `/` or `/.`.
     pub fn must_be_folder(&self) -> bool {
         self.folder
     }
@@ -85,6 +101,11 @@ impl fmt::Display for PathName {
         }
         self.names.iter().try_for_each(|name| write!(f, "/{name}"))
     }
+}
+
+/// Whether a path ends in `.`: as with cp it means what is in the folder, not the folder by its name.
+pub fn means_content(text: &str) -> bool {
+    text.trim_end_matches('/').rsplit('/').next() == Some(".")
 }
 
 /// What a name is looked up and ordered by: its NFC form (names equal after NFC are equal).
@@ -120,16 +141,28 @@ mod tests {
         for same in ["a/b", "//a//b"] {
             assert_eq!(PathName::parse(same).unwrap(), path);
         }
-        assert!(PathName::parse("a/b/").unwrap().must_be_folder());
-        assert!(PathName::parse("/").unwrap().is_root());
+        for same in ["a/b", "//a//b", "./a/b", "/a/././b"] {
+            assert_eq!(PathName::given(same).unwrap(), path);
+        }
+        for folder in ["a/b/", "a/b/.", "a/b/./", "/a/b//.//"] {
+            let folder = PathName::given(folder).unwrap();
+            assert!(folder.must_be_folder() && folder.names() == path.names());
+        }
+        for root in ["/", ".", "./", "/.", "//./."] {
+            assert!(PathName::given(root).unwrap().is_root(), "{root}");
+        }
+        for name in ["a.", "/a/b.", "...", "/.a"] {
+            assert!(!PathName::given(name).unwrap().must_be_folder(), "{name}");
+        }
     }
 
     #[test]
     fn a_path_that_cannot_exist_is_refused() {
         let long_name = "n".repeat(256);
         let long_path = "a/".repeat(2049);
-        for bad in ["", "a/../b", "..", "./a", "a\0b", long_name.as_str(), long_path.as_str()] {
+        for bad in ["", "a/../b", "..", "./..", "./a", "a\0b", long_name.as_str(), long_path.as_str()] {
             assert_eq!(PathName::parse(bad).unwrap_err().code, Code::BadPath, "{bad:?}");
+            assert!(bad == "./a" || PathName::given(bad).unwrap_err().code == Code::BadPath, "{bad:?}");
         }
         assert!(PathName::parse(&"n".repeat(255)).is_ok());
     }

@@ -113,7 +113,7 @@ pub struct DigestArgs {
 /// As [`Client::write`]; those of the local file.
 pub async fn write(context: &Context, args: &WriteArgs) -> Result<()> {
     // What cannot be read or be named is told before anything is asked.
-    types::path::PathName::parse(&args.path)?;
+    types::path::PathName::given(&args.path)?;
     let content = match args.source.as_deref().filter(|source| *source != Path::new("-")) {
         Some(file) => Content::open(file)?,
         None => {

@@ -69,7 +69,7 @@ struct Page {
 /// `NOT_FOUND` for the folder; as [`client::Listing::next`].
 pub async fn find(context: &Context, args: &FindArgs) -> Result<()> {
     let client = context.connect().await?;
-    let start = PathName::parse(&args.path)?.to_string();
+    let start = PathName::given(&args.path)?.to_string();
     let mut pages = vec![Page { folder: start.clone(), after: String::new() }];
     let mut running = JoinSet::new();
     loop {

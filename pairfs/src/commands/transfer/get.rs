@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::spawn_blocking;
+use types::path::{PathName, Quoted, means_content};
 use types::record::{Kind as Remote, Record};
 use types::{Code, Error, Result};
 
@@ -96,17 +97,12 @@ impl Get {
     }
 
     async fn top(&self, remote: &str, args: &GetArgs, into: bool, slash: bool) -> Result<Taken> {
-        // "DIR/." means what is in DIR.
-        let (remote, within) = match remote.strip_suffix("/.") {
-            Some("") => ("/", true),
-            Some(folder) => (folder, true),
-            None => (remote, false),
-        };
-        let path = types::path::PathName::parse(remote)?;
+        let within = means_content(remote);
+        let path = PathName::given(remote)?;
         let record = remote_entry(&self.client, remote).await?;
-        let record = record.ok_or_else(|| Error::not_found(types::path::Quoted(remote)))?;
+        let record = record.ok_or_else(|| Error::not_found(Quoted(remote)))?;
         if within && !record.is_folder() {
-            let what = format_args!("{} is no folder", types::path::Quoted(remote));
+            let what = format_args!("{} is no folder", Quoted(remote));
             return Err(Error::new(Code::NotAFolder, what, "leave the '/.' at its end out"));
         }
         let inside = into || args.remote.len() > 1 || (slash && !record.is_folder());

@@ -175,5 +175,5 @@ fn needs_recursive(what: impl std::fmt::Display) -> Error {
 
 /// What stands at a remote path; the path is checked.
 async fn remote_entry(client: &Client, path: &str) -> Result<Option<Record>> {
-    client.entry(&PathName::parse(path)?.to_string()).await
+    client.entry(&PathName::given(path)?.to_string()).await
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+use types::path::{PathName, means_content};
 use types::record::{Kind as Remote, Record};
 use types::{Code, Error, Result};
 
@@ -76,9 +77,8 @@ pub(super) async fn run(client: Client, args: &PutArgs, report: Report) -> Resul
 
 /// The last name of a local path; none for `.`, `..`, `/` and what ends with `/.`: what is in them is meant.
 fn own_name(path: &Path) -> Result<Option<String>> {
-    let text = path.as_os_str().as_encoded_bytes();
     match path.file_name() {
-        Some(name) if !text.ends_with(b"/.") => match name.to_str() {
+        Some(name) if !means_content(&path.to_string_lossy()) => match name.to_str() {
             Some(name) => Ok(Some(name.to_owned())),
             None => Err(local::not_utf8(path)),
         },
@@ -91,12 +91,12 @@ impl Put {
     async fn first(&self, args: &PutArgs) -> Result<Found<Folder, Job>> {
         let there = remote_entry(&self.client, &args.remote).await?;
         let into = there.as_ref().is_some_and(Record::is_folder);
-        let slash = args.remote.ends_with('/');
         if args.local.len() > 1 && !into && !(args.parents() && there.is_none()) {
             let what = format_args!("{} is no folder", args.remote);
             return Err(Error::new(Code::NotAFolder, what, "make it with mkdir -p, or use -p"));
         }
-        let remote = types::path::PathName::parse(&args.remote)?.to_string();
+        let path = PathName::given(&args.remote)?;
+        let (remote, slash) = (path.to_string(), path.must_be_folder());
         let mut found = Found::default();
         let mut names = HashMap::new();
         for path in &args.local {
@@ -451,6 +451,7 @@ mod tests {
             ("a/b", Some("b")),
             ("a/b/", Some("b")),
             ("a/b/.", None),
+            ("a/b/./", None),
             (".", None),
             ("..", None),
             ("a/..", None),
