@@ -163,9 +163,40 @@ fn of_two_names_that_are_one_name_there_the_second_is_an_error_and_nothing_is_ov
     assert_eq!(cluster.read(&format!("/only/{composed}")), b"file");
     cluster.pairfs(&["mkdir", "/both"]).ok();
     let both = [tree.join(composed), tree.join(apart)];
-    let ran = cluster.pairfs(&["put", text(&both[0]), text(&both[1]), "/both"]).exits(1);
-    assert!(ran.stderr.contains("error[EXISTS]") && ran.text().contains("1 file ("), "{}", ran.stderr);
-    assert_eq!(cluster.read(&format!("/both/{composed}")), b"one");
+    let ran = cluster.pairfs(&["put", text(&both[0]), text(&both[1]), "/both"]).exits(2);
+    assert!(ran.stderr.contains("error[USAGE]") && ran.stderr.contains("cafe\\u{301}"), "{}", ran.stderr);
+    cluster.pairfs(&["info", &format!("/both/{composed}")]).exits(3);
+}
+
+#[test]
+fn two_sources_of_one_name_are_refused_before_anything_is_copied() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    for folder in ["a", "b"] {
+        fs::create_dir_all(desk.join(folder)).unwrap();
+        fs::write(desk.join(folder).join("x"), folder).unwrap();
+        fs::write(desk.join(folder).join(folder), folder).unwrap();
+        cluster.pairfs_with(&["write", "-p", &format!("/{folder}/x")], folder.as_bytes()).ok();
+    }
+    cluster.pairfs(&["mkdir", "/to"]).ok();
+    let to = desk.join("to");
+    fs::create_dir(&to).unwrap();
+    let (one, other) = (desk.join("a/x"), desk.join("b/x"));
+    let (one, other) = (text(&one), text(&other));
+    let put = cluster.pairfs(&["put", text(&desk.join("a/a")), one, other, "/to"]).exits(2);
+    let get = cluster.pairfs(&["get", "/a/x", "/b/x", text(&to)]).exits(2);
+    for (ran, names) in [(put, [one, other]), (get, ["/a/x", "/b/x"])] {
+        assert_eq!(ran.code().as_deref(), Some("USAGE"));
+        assert!(names.iter().all(|name| ran.stderr.contains(name)), "both are named: {}", ran.stderr);
+    }
+    // With --delete one would remove what the other brought.
+    let folders = ["a/.", "b/."].map(|folder| desk.join(folder).display().to_string());
+    cluster.pairfs(&["put", "-r", "--delete", &folders[0], &folders[1], "/to"]).exits(2);
+    cluster.pairfs(&["get", "-r", "--delete", "/a/.", "/b", text(&to)]).exits(2);
+    assert!(cluster.pairfs(&["ls", "/to"]).ok().stdout.is_empty(), "nothing was copied");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0, "nothing was copied");
+    cluster.pairfs(&["put", "-r", &folders[0], &folders[1], "/to"]).ok();
+    assert_eq!(cluster.read("/to/b"), b"b");
 }
 
 #[test]

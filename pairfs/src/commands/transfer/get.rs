@@ -3,6 +3,7 @@
 use super::engine::{self, Found, Side};
 use super::local::{self, Draft, Kind};
 use super::report::{Action, Report};
+use super::sources;
 use super::{Common, GetArgs, LARGE, below, modified, needs_recursive, relative, remote_entry};
 use crate::commands::target::{self, Target};
 use client::{Attributes, Client, ReadOptions, Reader};
@@ -54,6 +55,17 @@ enum Job {
     Delete {
         local: PathBuf,
     },
+}
+
+/// Refuses bad paths, and sources that would become one thing; asks nobody.
+pub(super) fn check(args: &GetArgs) -> Result<()> {
+    let mut named = Vec::new();
+    for remote in &args.remote {
+        let path = PathName::given(remote)?;
+        let name = path.split_last().filter(|_| !means_content(remote)).map(|(_, name)| name.to_owned());
+        named.push((remote.as_str(), name));
+    }
+    sources::check(named.into_iter(), args.common.delete, str::to_owned)
 }
 
 pub(super) async fn run(client: Client, args: &GetArgs, report: Report) -> Result<()> {

@@ -5,6 +5,7 @@ mod get;
 pub(super) mod local;
 mod put;
 mod report;
+mod sources;
 
 use super::Context;
 use super::content::{self, DurabilityArg, ReadArgs, WriteArgs};
@@ -100,6 +101,7 @@ pub async fn put(context: &Context, args: &PutArgs) -> Result<()> {
     if args.local.iter().any(|local| local == Path::new("-")) {
         return from_input(context, args).await;
     }
+    put::check(args)?;
     let report = Report::new(context.out, "put", args.common.dry_run);
     put::run(context.connect().await?, args, report).await
 }
@@ -112,6 +114,7 @@ pub async fn get(context: &Context, args: &GetArgs) -> Result<()> {
     if is_output(&args.local) {
         return to_output(context, args).await;
     }
+    get::check(args)?;
     let report = Report::new(context.out, "get", args.common.dry_run);
     get::run(context.connect().await?, args, report).await
 }

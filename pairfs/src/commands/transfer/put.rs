@@ -3,13 +3,14 @@
 use super::engine::{self, Found, Side};
 use super::local::{self, Entry, Kind, Stat};
 use super::report::{Action, Report};
+use super::sources::{self, own_name, spelled};
 use super::{Common, LARGE, PutArgs, below, modified, needs_recursive, relative, remote_entry};
 use client::{Attributes, Client, Content, Durability, MakeOptions, RemoveOptions, WriteOptions};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
-use types::path::{PathName, means_content};
+use types::path::PathName;
 use types::record::{Kind as Remote, Record};
 use types::{Code, Error, Result};
 
@@ -58,6 +59,15 @@ impl There {
     }
 }
 
+/// Refuses sources that would become one thing; asks nobody.
+pub(super) fn check(args: &PutArgs) -> Result<()> {
+    let shown: Vec<_> = args.local.iter().map(|path| path.to_string_lossy()).collect();
+    // What has a name that is none is told by its turn.
+    let named =
+        args.local.iter().zip(&shown).filter_map(|(path, shown)| Some((&**shown, own_name(path).ok()?)));
+    sources::check(named, args.common.delete, types::path::lookup_name)
+}
+
 pub(super) async fn run(client: Client, args: &PutArgs, report: Report) -> Result<()> {
     let report = Arc::new(report);
     let put = Arc::new(Put {
@@ -75,17 +85,6 @@ pub(super) async fn run(client: Client, args: &PutArgs, report: Report) -> Resul
     report.end()
 }
 
-/// The last name of a local path; none for `.`, `..`, `/` and what ends with `/.`: what is in them is meant.
-fn own_name(path: &Path) -> Result<Option<String>> {
-    match path.file_name() {
-        Some(name) if !means_content(&path.to_string_lossy()) => match name.to_str() {
-            Some(name) => Ok(Some(name.to_owned())),
-            None => Err(local::not_utf8(path)),
-        },
-        _ => Ok(None),
-    }
-}
-
 impl Put {
     /// What the command line names. Wrong usage is told before anything is done.
     async fn first(&self, args: &PutArgs) -> Result<Found<Folder, Job>> {
@@ -98,13 +97,8 @@ impl Put {
         let path = PathName::given(&args.remote)?;
         let (remote, slash) = (path.to_string(), path.must_be_folder());
         let mut found = Found::default();
-        let mut names = HashMap::new();
         for path in &args.local {
-            let taken = match same_name(&mut names, path) {
-                Ok(()) => self.top(path, args, &remote, there.as_ref(), into, slash).await,
-                Err(error) => Err(error),
-            };
-            match taken {
+            match self.top(path, args, &remote, there.as_ref(), into, slash).await {
                 Ok(Taken::Folder(folder)) => found.folders.push(folder),
                 Ok(Taken::Job(job)) => found.files.push(job),
                 Ok(Taken::Nothing) => {}
@@ -371,24 +365,9 @@ impl Put {
     }
 }
 
-/// Notes the name of `path` in `names`, by which it is looked up there; an error if another one's has it.
-/// Folders of one name from different places become one, as with cp.
-fn same_name<'a>(names: &mut HashMap<String, &'a Path>, path: &'a Path) -> Result<()> {
-    let Some(name) = own_name(path)? else { return Ok(()) };
-    let Some(first) = names.insert(types::path::lookup_name(&name), path) else { return Ok(()) };
-    if first.file_name() == path.file_name() && first.is_dir() && path.is_dir() {
-        return Ok(());
-    }
-    Err(one_name(&path.display().to_string(), &name, &first.display().to_string()))
-}
-
 /// The error that `first` has the name of what stands at `shown` already. They may look the same, so both are
 /// spelled out.
 fn one_name(shown: &str, name: &str, first: &str) -> Error {
-    let spelled = |text: &str| -> String {
-        let spell = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() };
-        text.chars().map(spell).collect()
-    };
     let (name, first) = (spelled(name), spelled(first));
     let what = format_args!("{shown}: '{name}' and '{first}', put already, are one name there");
     Error::new(Code::Exists, what, "rename one of them")
@@ -439,25 +418,4 @@ impl Side for Put {
 
 fn making(parents: bool, attributes: Attributes) -> MakeOptions {
     MakeOptions { parents, attributes, ..MakeOptions::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_that_ends_in_a_dot_means_what_is_in_it() {
-        for (path, name) in [
-            ("a/b", Some("b")),
-            ("a/b/", Some("b")),
-            ("a/b/.", None),
-            ("a/b/./", None),
-            (".", None),
-            ("..", None),
-            ("a/..", None),
-            ("/", None),
-        ] {
-            assert_eq!(own_name(Path::new(path)).unwrap().as_deref(), name, "{path}");
-        }
-    }
 }
