@@ -2,7 +2,7 @@
 
 use pairfs_tests::cluster::SOON;
 use pairfs_tests::command::{Started, command, start};
-use pairfs_tests::tree::{shape_of_files, text, write};
+use pairfs_tests::tree::{shape, shape_of_files, text, write};
 use pairfs_tests::workload::filled;
 use pairfs_tests::{Cluster, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -350,5 +350,70 @@ fn a_tree_is_put_whole_while_its_server_is_killed() {
     cluster.wait_settled();
     cluster.pairfs(&["get", "-r", "/tree", text(&back)]).ok();
     assert!(shape_of_files(&tree) == shape_of_files(&back));
+    cluster.assert_copies_equal();
+}
+
+/// Trees of the same names, of which each is another kind of thing.
+fn make_opposites(one: &Path, other: &Path) {
+    for (folder, file) in [(one, other), (other, one)] {
+        let name = if folder == one { "folder-or-file" } else { "file-or-folder" };
+        fs::create_dir_all(folder.join(name).join("deep")).unwrap();
+        fs::write(folder.join(name).join("deep/inner"), b"inner").unwrap();
+        fs::create_dir_all(file).unwrap();
+        fs::write(file.join(name), b"file").unwrap();
+    }
+    fs::create_dir(one.join("folder-or-link")).unwrap();
+    fs::write(one.join("folder-or-link/inner"), b"inner").unwrap();
+    symlink("same", other.join("folder-or-link")).unwrap();
+    for place in [one, other] {
+        fs::write(place.join("same"), b"same").unwrap();
+    }
+}
+
+#[test]
+fn with_delete_a_folder_takes_the_place_of_a_file_and_a_file_that_of_a_folder() {
+    let cluster = Cluster::start(true);
+    let desk = cluster.desk().to_owned();
+    let trees = [desk.join("one"), desk.join("other")];
+    make_opposites(&trees[0], &trees[1]);
+    let dots = trees.clone().map(|tree| format!("{}/.", text(&tree)));
+    let back = desk.join("back");
+    let read_back = || {
+        cluster.pairfs(&["get", "-r", "--delete", "/tree/.", text(&back)]).ok();
+        shape(&back)
+    };
+    cluster.pairfs(&["put", "-r", &dots[0], "/tree"]).ok();
+    assert_eq!(read_back(), shape(&trees[0]));
+
+    // Without it each is an error of its own, and the rest is done.
+    let ran = cluster.pairfs(&["put", "-r", &dots[1], "/tree"]).exits(1);
+    for code in ["error[IS_A_FOLDER]", "error[NOT_A_FOLDER]"] {
+        assert!(ran.stderr.contains(code) && ran.stderr.contains("--delete"), "{}", ran.stderr);
+    }
+    let ran = cluster.pairfs(&["get", "-r", "/tree/.", text(&trees[1])]).exits(1);
+    for code in ["error[IS_A_FOLDER]", "error[NOT_A_FOLDER]"] {
+        assert!(ran.stderr.contains(code) && ran.stderr.contains("--delete"), "{}", ran.stderr);
+    }
+    assert_eq!(read_back(), shape(&trees[0]), "nothing was replaced");
+
+    // With it, there and back; a dry run says the same and does nothing.
+    for (tree, dot) in [(&trees[1], &dots[1]), (&trees[0], &dots[0])] {
+        let before = shape(&back);
+        let summary = |words: &[&str]| {
+            let lines = cluster.pairfs(&[&["--json"], words].concat()).ok().json_lines();
+            let summary = &lines.last().unwrap()["summary"];
+            ["files", "folders", "links", "deleted"].map(|what| summary[what].as_u64().unwrap())
+        };
+        let put = ["put", "-r", "--delete", dot, "/tree"];
+        let planned = summary(&[&put[..], &["--dry-run"]].concat());
+        let get = ["get", "-r", "--delete", "/tree/.", text(&back)];
+        assert_eq!(summary(&[&get[..], &["--dry-run"]].concat()), [0, 0, 0, 0], "nothing was put yet");
+        assert_eq!(summary(&put), planned);
+        assert_eq!(planned[3], 3, "three are of another kind");
+        let planned = summary(&[&get[..], &["--dry-run"]].concat());
+        assert_eq!(shape(&back), before, "a dry run does nothing");
+        assert_eq!(summary(&get), planned);
+        assert_eq!(shape(&back), shape(tree));
+    }
     cluster.assert_copies_equal();
 }

@@ -38,23 +38,22 @@ struct Folder {
     names: Option<HashSet<String>>,
 }
 
+/// How a file takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// In the place of a file, a link or nothing.
+    Replace,
+    /// In the place of whatever stands there, also of a folder.
+    Clear,
+    /// It is written to the device or pipe, which stays.
+    Pour,
+}
+
 /// One thing to do.
 enum Job {
-    /// `pour`: to a device or pipe, which stays.
-    Read {
-        remote: String,
-        local: PathBuf,
-        record: Box<Record>,
-        pour: bool,
-    },
-    Link {
-        local: PathBuf,
-        target: String,
-        kept: Attributes,
-    },
-    Delete {
-        local: PathBuf,
-    },
+    Read { remote: String, local: PathBuf, record: Box<Record>, how: How },
+    Link { local: PathBuf, target: String, kept: Attributes },
+    Delete { local: PathBuf },
 }
 
 /// Refuses bad paths, and sources that would become one thing; asks nobody.
@@ -140,12 +139,14 @@ impl Get {
             return Ok(Taken::Folder(self.below(remote, local, String::new(), true, &record)));
         }
         if record.kind() != Remote::File {
-            return self.plan(remote, local, record);
+            return self.plan(remote, local, record, false);
         }
         // What is named on the command line may be a link that leads there; within a tree none is followed.
         match Target::of(&local)? {
-            Target::Replace(local) => self.plan(remote, local, record),
-            Target::Pour => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), pour: true })),
+            Target::Replace(local) => self.plan(remote, local, record, false),
+            Target::Pour => {
+                Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), how: How::Pour }))
+            }
         }
     }
 
@@ -166,17 +167,20 @@ impl Get {
         }
     }
 
-    /// What has to be done for a name that is no folder.
-    fn plan(&self, remote: String, local: PathBuf, record: Record) -> Result<Taken> {
+    /// What has to be done for a name that is no folder; with `clear` in the place of whatever stands there.
+    fn plan(&self, remote: String, local: PathBuf, record: Record, clear: bool) -> Result<Taken> {
         let here = local::look(&local)?;
-        if here == Some(Kind::Folder) {
-            let what = format_args!("{} is a folder", local.display());
-            return Err(Error::new(Code::IsAFolder, what, "remove it first, or give another name"));
-        }
-        if let Some(Kind::Special(what)) = here {
+        let in_the_way = matches!(here, Some(Kind::Folder | Kind::Special(_)));
+        if let Some(here) = here.as_ref().filter(|_| in_the_way && !clear) {
+            let (code, what) = match here {
+                Kind::Special(what) => (Code::Exists, *what),
+                _ => (Code::IsAFolder, "a folder"),
+            };
             let what = format_args!("{} is {what}", local.display());
-            return Err(Error::new(Code::Exists, what, "it stays; remove it first, or give another name"));
+            let next = "it stays; remove it first, or give another name; within a tree --delete removes it";
+            return Err(Error::new(code, what, next));
         }
+        let how = if in_the_way { How::Clear } else { How::Replace };
         let shown = || local.display().to_string();
         match (record.kind(), here) {
             (Remote::File, Some(Kind::File(stat)))
@@ -189,9 +193,7 @@ impl Get {
                 self.report.did(Action::Skipped, "", &shown(), 0)?;
                 Ok(Taken::Nothing)
             }
-            (Remote::File, _) => {
-                Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), pour: false }))
-            }
+            (Remote::File, _) => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), how })),
             (Remote::Symlink, Some(Kind::Link(target))) if target == record.target => {
                 self.report.did(Action::Skipped, "", &shown(), 0)?;
                 Ok(Taken::Nothing)
@@ -233,7 +235,7 @@ impl Get {
                 found.folders.push(self.below(remote, local, relative, false, &record));
                 continue;
             }
-            match self.plan(remote.clone(), local, record) {
+            match self.plan(remote.clone(), local, record, self.common.delete) {
                 Ok(Taken::Job(job)) => found.files.push(job),
                 Ok(_) => {}
                 Err(error) => self.report.failed(&remote, error),
@@ -254,11 +256,15 @@ impl Get {
             Some(Kind::Folder) => Ok(()),
             Some(_) if folder.top && path.is_dir() => Ok(()),
             // A link that an earlier `get` made may lead anywhere.
-            Some(_) => {
+            Some(_) if folder.top || !self.common.delete => {
                 let what = format_args!("{shown} is no folder");
-                Err(Error::new(Code::NotAFolder, what, "remove it first, or give another name"))
+                let next = "remove it first, or give another name; within a tree --delete removes it";
+                Err(Error::new(Code::NotAFolder, what, next))
             }
-            None => {
+            there => {
+                if there.is_some() {
+                    self.clear(path)?;
+                }
                 if !self.common.dry_run {
                     local::make_folder(path, folder.kept.mode)?;
                 }
@@ -267,10 +273,19 @@ impl Get {
         }
     }
 
+    /// Deletes what stands in the way.
+    fn clear(&self, path: &Path) -> Result<()> {
+        if !self.common.dry_run {
+            local::delete(path)?;
+        }
+        self.report.did(Action::Deleted, "", &path.display().to_string(), 0)
+    }
+
     /// What the source has not.
     fn gone(&self, folder: &Folder) -> Result<Vec<Job>> {
         let Some(names) = &folder.names else { return Ok(Vec::new()) };
-        if local::look(&folder.local)?.is_none() {
+        // As far as a dry run goes, there may be none yet.
+        if !folder.top && local::look(&folder.local)? != Some(Kind::Folder) || !folder.local.is_dir() {
             return Ok(Vec::new());
         }
         let entries = local::read_folder(&folder.local)?.into_iter();
@@ -286,36 +301,37 @@ impl Get {
 
     async fn do_job(&self, job: &Job) -> Result<()> {
         match job {
-            Job::Delete { local } => {
-                if !self.common.dry_run {
-                    let local = local.clone();
-                    spawn_blocking(move || local::delete(&local)).await.map_err(Error::internal)??;
-                }
-                self.report.did(Action::Deleted, "", &local.display().to_string(), 0)
-            }
+            Job::Delete { local } => tokio::task::block_in_place(|| self.clear(local)),
             Job::Link { local, target, kept } => {
-                if !self.common.dry_run {
-                    if local::look(local)?.is_some() {
-                        local::delete(local)?;
+                match local::look(local)? {
+                    Some(Kind::Folder | Kind::Special(_)) => {
+                        tokio::task::block_in_place(|| self.clear(local))?
                     }
+                    Some(_) if !self.common.dry_run => local::delete(local)?,
+                    _ => {}
+                }
+                if !self.common.dry_run {
                     std::os::unix::fs::symlink(target, local)
                         .map_err(|error| local::trouble(local, &error))?;
                     local::set_attributes(local, *kept, false)?;
                 }
                 self.report.did(Action::Link, target, &local.display().to_string(), 0)
             }
-            Job::Read { remote, local, record, pour } => {
+            Job::Read { remote, local, record, how } => {
                 let shown = local.display().to_string();
                 let size = record.head_version().map_or(0, |head| head.size);
+                if *how == How::Clear {
+                    self.report.did(Action::Deleted, "", &shown, 0)?;
+                }
                 if self.common.dry_run {
                     return self.report.did(Action::File, remote, &shown, size);
                 }
-                let size = match self.read(remote, local, record, *pour).await {
+                let size = match self.read(remote, local, record, *how).await {
                     // It changed often since it was listed.
                     Err(Error { code: Code::NoSuchVersion, .. }) => {
                         let record = self.client.entry(remote).await?;
                         let record = record.ok_or_else(|| Error::not_found(remote))?;
-                        self.read(remote, local, &record, *pour).await?
+                        self.read(remote, local, &record, *how).await?
                     }
                     other => other?,
                 };
@@ -325,29 +341,30 @@ impl Get {
     }
 
     /// Brings the version that `record` has as its head, so that its bytes and its time belong together.
-    async fn read(&self, remote: &str, local: &Path, record: &Record, pour: bool) -> Result<u64> {
+    async fn read(&self, remote: &str, local: &Path, record: &Record, how: How) -> Result<u64> {
         let Some(head) = record.head_version() else {
             let what = format_args!("the only copy of {remote} is on a server that is away");
             return Err(Error::new(Code::OnlyCopyAway, what, "see `pairfs info`"));
         };
         let (time, mode, size) = (modified(record), record.mode, head.size);
-        if size == 0 && !pour {
+        let clear = how == How::Clear;
+        if size == 0 && how != How::Pour {
             let local = local.to_owned();
-            let made = spawn_blocking(move || Draft::new(&local)?.finish(&local, time, mode)).await;
+            let made = spawn_blocking(move || Draft::new(&local, clear)?.finish(&local, time, mode)).await;
             return made.map_err(Error::internal)?.map(|()| 0);
         }
         let options = ReadOptions { version: Some(head.version()), ..ReadOptions::default() };
         let mut reader = self.client.read_listed(remote, record, &options).await?;
-        if pour {
+        if how == How::Pour {
             return target::pour(&mut reader, local, &self.report.large()).await;
         }
         if size > LARGE {
-            return self.stream(&mut reader, local, time, mode).await;
+            return self.stream(&mut reader, Draft::new(local, clear)?, local, (time, mode)).await;
         }
         let bytes = reader.to_end(LARGE).await?;
         let local = local.to_owned();
         let write = spawn_blocking(move || {
-            let mut draft = Draft::new(&local)?;
+            let mut draft = Draft::new(&local, clear)?;
             draft.write(&local, &bytes)?;
             draft.finish(&local, time, mode)?;
             Ok(bytes.len() as u64)
@@ -355,9 +372,14 @@ impl Get {
         write.await.map_err(Error::internal)?
     }
 
-    async fn stream(&self, reader: &mut Reader, local: &Path, time: i64, mode: u32) -> Result<u64> {
+    async fn stream(
+        &self,
+        reader: &mut Reader,
+        mut draft: Draft,
+        local: &Path,
+        (time, mode): (i64, u32),
+    ) -> Result<u64> {
         let progress = self.report.large();
-        let mut draft = Draft::new(local)?;
         let mut written = 0;
         while let Some(bytes) = reader.next().await? {
             tokio::task::block_in_place(|| draft.write(local, &bytes))?;

@@ -3,7 +3,7 @@
 use client::Attributes;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::fs::{DirBuilder, File, Metadata, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -56,10 +56,10 @@ pub struct Entry {
 /// An error of a local file.
 pub fn trouble(path: &Path, error: &std::io::Error) -> Error {
     let code = match error.kind() {
-        std::io::ErrorKind::NotFound => Code::NotFound,
-        std::io::ErrorKind::StorageFull => Code::DiskFull,
-        std::io::ErrorKind::NotADirectory => Code::NotAFolder,
-        std::io::ErrorKind::IsADirectory => Code::IsAFolder,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::StorageFull => Code::DiskFull,
+        ErrorKind::NotADirectory => Code::NotAFolder,
+        ErrorKind::IsADirectory => Code::IsAFolder,
         _ => Code::Io,
     };
     Error::new(code, format_args!("{}: {error}", path.display()), "check the local file")
@@ -100,7 +100,8 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<()> {
 pub fn look(path: &Path) -> Result<Option<Kind>> {
     match path.symlink_metadata() {
         Ok(meta) => kind(path, &meta).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // Below a file there is nothing.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(trouble(path, &error)),
     }
 }
@@ -174,18 +175,20 @@ pub fn is_draft(name: &str) -> bool {
 /// A file beside `target` that takes its place when it is whole; it is gone if that never happens.
 pub struct Draft {
     file: NamedTempFile,
+    /// What stands in its place is deleted first, also a folder with all that is in it.
+    clear: bool,
 }
 
 impl Draft {
-    /// A new one.
-    pub fn new(target: &Path) -> Result<Draft> {
+    /// A new one. With `clear` a folder in its place goes when it is whole; else that is an error.
+    pub fn new(target: &Path, clear: bool) -> Result<Draft> {
         let folder =
             target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         // As open(2) does it: less what the umask takes.
         builder.prefix(DRAFT).permissions(Permissions::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(|error| trouble(target, &error))?;
-        Ok(Draft { file })
+        Ok(Draft { file, clear })
     }
 
     /// More bytes.
@@ -201,6 +204,9 @@ impl Draft {
         }
         if let Some(time) = time_of(mtime_ms) {
             self.file.as_file().set_modified(time).map_err(failed)?;
+        }
+        if self.clear && target.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            delete(target)?;
         }
         self.file.persist(target).map_err(|error| failed(error.error)).map(drop)
     }

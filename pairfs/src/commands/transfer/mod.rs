@@ -36,7 +36,7 @@ pub struct Common {
     /// Only say what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Delete from the destination's folders what the source has not
+    /// Delete from the destination's folders what the source has not, and what stands in the way as another kind
     #[arg(long, requires = "recursive")]
     pub delete: bool,
     /// Make missing folders above the destination

@@ -30,13 +30,25 @@ struct Folder {
     there: Option<Attributes>,
     /// It was named on the command line.
     top: bool,
+    /// What is no folder stands there, and goes to the trash first.
+    replace: bool,
 }
 
 /// One thing to do.
 enum Job {
-    Write { local: PathBuf, remote: String, stat: Stat, replace: bool, parents: bool },
-    Link { local: PathBuf, remote: String, target: String, replace: bool },
+    Write { local: PathBuf, remote: String, stat: Stat, replace: Old, parents: bool },
+    Link { local: PathBuf, remote: String, target: String, replace: Old },
     Delete { remote: String },
+}
+
+/// What stands in the way at a remote name, and goes to the trash first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Old {
+    Nothing,
+    /// A file or a link.
+    Single,
+    /// A folder with all that is in it.
+    Folder,
 }
 
 /// What is known of a remote name.
@@ -150,9 +162,16 @@ impl Put {
             }
             // Without the dot of "DIR/.".
             let local = path.components().collect();
-            return Ok(Taken::Folder(Folder { local, remote, relative: String::new(), there, top: true }));
+            return Ok(Taken::Folder(Folder {
+                local,
+                remote,
+                relative: String::new(),
+                there,
+                top: true,
+                replace: false,
+            }));
         }
-        self.plan(path.to_owned(), remote, kind, there, args.parents())
+        self.plan(path.to_owned(), remote, kind, there, (args.parents(), false))
     }
 
     /// Without -r a link on the command line stands for what it points to, as with cp.
@@ -169,20 +188,28 @@ impl Put {
         local::look(&target)?.ok_or_else(missing)
     }
 
-    /// What has to be done for a name that is no folder.
+    /// What has to be done for a name that is no folder; whether it may make parents, and replace a folder.
     fn plan(
         &self,
         local: PathBuf,
         remote: String,
         kind: Kind,
         there: Option<There>,
-        parents: bool,
+        (parents, clear): (bool, bool),
     ) -> Result<Taken> {
-        let replace = matches!(there, Some(There::Link(_)));
-        if matches!(there, Some(There::Folder(_))) {
-            let what = format_args!("{remote} is a folder");
-            return Err(Error::new(Code::IsAFolder, what, "remove it first"));
-        }
+        let replace = match there {
+            Some(There::Folder(_)) if !clear && !matches!(kind, Kind::Special(_)) => {
+                let what = format_args!("{remote} is a folder");
+                return Err(Error::new(
+                    Code::IsAFolder,
+                    what,
+                    "remove it first; within a tree --delete does",
+                ));
+            }
+            Some(There::Folder(_)) => Old::Folder,
+            Some(There::Link(_)) => Old::Single,
+            _ => Old::Nothing,
+        };
         match (kind, there) {
             (Kind::File(stat), Some(There::File { size, mtime_ms }))
                 if stat.size == size && stat.mtime_ms == mtime_ms =>
@@ -196,7 +223,11 @@ impl Put {
                 Ok(Taken::Nothing)
             }
             (Kind::Link(target), there) => {
-                Ok(Taken::Job(Job::Link { local, remote, target, replace: there.is_some() }))
+                let replace = match there {
+                    Some(There::File { .. }) => Old::Single,
+                    _ => replace,
+                };
+                Ok(Taken::Job(Job::Link { local, remote, target, replace }))
             }
             (Kind::Special(what), _) => {
                 self.report.warn(&format!("{} is {what}: left out", local.display()));
@@ -222,6 +253,11 @@ impl Put {
                     self.client.mkdir_with(&folder.remote, making(true, here)).await?;
                 }
                 return self.list(&folder.remote).await;
+            }
+            if folder.replace {
+                // Not before it is sure that there is something to put in its place.
+                std::fs::read_dir(&folder.local).map_err(|error| local::trouble(&folder.local, &error))?;
+                self.make_room(&folder.remote, Old::Single).await?;
             }
             self.report.did(Action::Folder, "", &folder.remote, 0)?;
             if !self.common.dry_run {
@@ -268,15 +304,17 @@ impl Put {
             let (local, path) = (folder.local.join(&entry.name), below(&folder.remote, &entry.name));
             let shown = local.display().to_string();
             let taken = match (entry.kind, there) {
-                (Ok(Kind::Folder), Some(There::File { .. } | There::Link(_))) => Err(not_a_folder(&path)),
-                (Ok(Kind::Folder), there) => {
-                    let there = match there {
-                        Some(There::Folder(known)) => Some(known),
-                        _ => None,
-                    };
-                    Ok(Taken::Folder(Folder { local, remote: path, relative, there, top: false }))
+                (Ok(Kind::Folder), Some(There::File { .. } | There::Link(_))) if !self.common.delete => {
+                    Err(not_a_folder(&path))
                 }
-                (Ok(kind), there) => self.plan(local, path, kind, there, false),
+                (Ok(Kind::Folder), there) => {
+                    let (there, replace) = match there {
+                        Some(There::Folder(known)) => (Some(known), false),
+                        there => (None, there.is_some()),
+                    };
+                    Ok(Taken::Folder(Folder { local, remote: path, relative, there, top: false, replace }))
+                }
+                (Ok(kind), there) => self.plan(local, path, kind, there, (false, self.common.delete)),
                 (Err(error), _) => Err(error),
             };
             match taken {
@@ -318,30 +356,39 @@ impl Put {
                 self.report.did(Action::Deleted, "", remote, 0)
             }
             Job::Link { local, remote, target, replace } => {
+                let attributes = local::attributes(local)?;
+                self.make_room(remote, *replace).await?;
                 if !self.common.dry_run {
-                    let attributes = local::attributes(local)?;
-                    self.make_room(remote, *replace).await?;
                     self.client.symlink(remote, target, attributes, None).await?;
                 }
                 self.report.did(Action::Link, target, remote, 0)
             }
             Job::Write { local, remote, stat, replace, parents } => {
                 let shown = local.display().to_string();
+                if *replace != Old::Nothing {
+                    // Not before it is sure that there is something to put in its place.
+                    std::fs::File::open(local).map_err(|error| local::trouble(local, &error))?;
+                    self.make_room(remote, *replace).await?;
+                }
                 if self.common.dry_run {
                     return self.report.did(Action::File, &shown, remote, stat.size);
                 }
-                self.make_room(remote, *replace).await?;
                 let size = self.write(local, remote, *stat, *parents).await?;
                 self.report.did(Action::File, &shown, remote, size)
             }
         }
     }
 
-    async fn make_room(&self, remote: &str, replace: bool) -> Result<()> {
-        if !replace {
+    /// Moves what stands in the way into the trash.
+    async fn make_room(&self, remote: &str, replace: Old) -> Result<()> {
+        if replace == Old::Nothing {
             return Ok(());
         }
-        self.client.remove(remote, &RemoveOptions::default()).await
+        if !self.common.dry_run {
+            let options = RemoveOptions { recursive: replace == Old::Folder, ..RemoveOptions::default() };
+            self.client.remove(remote, &options).await?;
+        }
+        self.report.did(Action::Deleted, "", remote, 0)
     }
 
     async fn write(&self, path: &Path, remote: &str, stat: Stat, parents: bool) -> Result<u64> {
@@ -389,7 +436,7 @@ fn not_a_folder(remote: &str) -> Error {
     Error::new(
         Code::NotAFolder,
         format_args!("{remote} is no folder"),
-        "remove it first, or give another name",
+        "remove it first, or give another name; within a tree --delete removes it",
     )
 }
 
