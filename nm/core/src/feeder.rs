@@ -251,6 +251,11 @@ impl Feeder {
         self.rate.last_second(now)
     }
 
+    /// How rows have been acknowledged since that began, without a pause.
+    pub fn pace(&self, now: Duration) -> Moved {
+        self.rate.moved(now)
+    }
+
     /// The server has copied `total` bytes since it was started, `partial` of them of contents that are not complete.
     pub fn copied(&mut self, total: u64, partial: u64, now: Duration) {
         // Answers may come out of order.
@@ -267,22 +272,73 @@ impl Feeder {
         self.copied.rate.last_second(now)
     }
 
+    /// How bytes have been copied since that began, without a pause.
+    pub fn byte_pace(&self, now: Duration) -> Moved {
+        self.copied.rate.moved(now)
+    }
+
     /// Bytes that it has of contents that are not complete.
     pub fn partial(&self) -> u64 {
         self.copied.partial
     }
 }
 
-/// Counts what happened in the last second, in slots of 100 ms.
+/// What has moved, and within what time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Rows or bytes.
+    pub count: u64,
+    /// Within this time.
+    pub span: Duration,
+}
+
+impl Moved {
+    /// Less says nothing of what comes.
+    const SPAN_MIN: Duration = Duration::from_millis(300);
+    /// So many times as long as it was measured for may be foretold: from a second a quarter of an hour, from a minute
+    /// the better part of a day.
+    const FORETOLD: u32 = 1000;
+
+    /// How long `left` more of it take at this pace; none if it was not measured for long enough to say so.
+    pub fn time_for(self, left: u64) -> Option<Duration> {
+        if self.count == 0 || self.span < Self::SPAN_MIN {
+            return None;
+        }
+        let millis = u128::from(left) * self.span.as_millis() / u128::from(self.count);
+        let time = Duration::from_millis(u64::try_from(millis).ok()?);
+        Some(time).filter(|time| *time <= self.span * Self::FORETOLD)
+    }
+}
+
+/// Counts what happened in the last second, in slots of 100 ms, and since it began to happen.
 #[derive(Clone, Debug, Default)]
 struct Rate {
     slots: VecDeque<(u128, u64)>,
+    /// When the present movement began, what has moved since, and when last.
+    since: Duration,
+    moved: u64,
+    last: Option<Duration>,
 }
 
 impl Rate {
     const SLOT_MS: u128 = 100;
+    /// What is longer ago belongs to another movement.
+    const PAUSE: Duration = Duration::from_secs(2);
+    /// A longer movement is measured over about so long: what was before says little.
+    const MEMORY: Duration = Duration::from_secs(120);
 
     fn count(&mut self, now: Duration, more: u64) {
+        if self.last.is_none_or(|last| now.saturating_sub(last) > Self::PAUSE) {
+            // What comes first took its time before.
+            (self.since, self.moved) = (now, 0);
+        } else {
+            self.moved += more;
+        }
+        self.last = Some(now);
+        let span = now.saturating_sub(self.since);
+        if span > Self::MEMORY {
+            (self.since, self.moved) = (now - span / 2, self.moved / 2);
+        }
         let slot = now.as_millis() / Self::SLOT_MS;
         match self.slots.back_mut() {
             Some((last, count)) if *last == slot => *count += more,
@@ -290,6 +346,13 @@ impl Rate {
         }
         while self.slots.len() > 10 {
             self.slots.pop_front();
+        }
+    }
+
+    fn moved(&self, now: Duration) -> Moved {
+        match self.last.filter(|last| now.saturating_sub(*last) <= Self::PAUSE) {
+            Some(_) => Moved { count: self.moved, span: now.saturating_sub(self.since) },
+            None => Moved::default(),
         }
     }
 

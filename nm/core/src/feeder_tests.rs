@@ -192,3 +192,28 @@ proptest! {
         prop_assert_eq!(feeder.watermark(), seq);
     }
 }
+
+#[test]
+fn the_pace_is_that_of_the_present_movement_and_forgets_what_was_long_ago() {
+    let mut feeder = Feeder::new(0);
+    assert_eq!(feeder.byte_pace(S).time_for(1), None);
+    // The first tells when it began, not how fast it is.
+    feeder.copied(7000, 0, S);
+    assert_eq!(feeder.byte_pace(2 * S).time_for(1), None);
+    feeder.copied(8000, 0, 2 * S);
+    assert_eq!(feeder.byte_pace(2 * S).time_for(500), Some(S / 2));
+    feeder.copied(12_000, 0, 3 * S);
+    assert_eq!(feeder.byte_pace(3 * S).time_for(2500), Some(S));
+    assert_eq!(feeder.byte_pace(6 * S).time_for(1), None, "it has stopped");
+    feeder.copied(13_000, 0, 9 * S);
+    feeder.copied(13_100, 0, 10 * S);
+    assert_eq!(feeder.byte_pace(10 * S).time_for(100), Some(S), "it began anew");
+    // For long at a hundred a second, then at a thousand.
+    let mut total = 13_100;
+    for second in 11..2000 {
+        total += if second < 1000 { 100 } else { 1000 };
+        feeder.copied(total, 0, second * S);
+    }
+    let time = feeder.byte_pace(1999 * S).time_for(1000).unwrap();
+    assert!(time < S + S / 10, "{time:?}");
+}

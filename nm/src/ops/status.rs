@@ -5,11 +5,13 @@ use crate::live::Live;
 use crate::manager::Manager;
 use crate::placement;
 use crate::service::Call;
+use nm_core::feeder::Moved;
 use nm_core::pair_state::{PairView, ServerState, between_reigns, pair_state, server_state};
 use nm_core::state::State;
 use nm_core::store::StoreError;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use types::limits::{HANDOVER_BYTES, HANDOVER_ROWS};
 use types::message::manager::{
     ManagerStatus, PairStatus, ServerSettings, ServerStatus, StatusReply, StatusRequest,
 };
@@ -162,12 +164,13 @@ fn pair_status(
 ) -> Result<PairStatus, StoreError> {
     let other = members.into_iter().flatten().find(|server| server.name != pair.acting);
     let member = other.and_then(|other| manager.members.get(other));
-    let (cursor, rate, byte_rate, partial) = match &member {
+    let (cursor, rate, byte_rate, partial, paces) = match &member {
         Some(member) => {
             let feeder = member.own.feeder();
-            (feeder.watermark(), feeder.rate(now), feeder.byte_rate(now), feeder.partial())
+            let paces = (feeder.pace(now), feeder.byte_pace(now));
+            (feeder.watermark(), feeder.rate(now), feeder.byte_rate(now), feeder.partial(), paces)
         }
-        None => (other.map_or(0, |other| other.pair_cursor), 0, 0, 0),
+        None => (other.map_or(0, |other| other.pair_cursor), 0, 0, 0, Default::default()),
     };
     let (lag_rows, lag_bytes) = match cursor < pair.feed_end {
         true => state.feed_count(pair.id, cursor)?,
@@ -192,7 +195,7 @@ fn pair_status(
         id: pair.id,
         rows_per_second: rate,
         bytes_per_second: byte_rate,
-        left_ms: time_left((lag_rows, rate), (lag_bytes, byte_rate)),
+        left_ms: time_left((lag_rows, paces.0), (lag_bytes, paces.1)),
         ..PairStatus::default()
     })
 }
@@ -212,10 +215,15 @@ fn verified(servers: &[ServerStatus], pair: &Pair) -> (Option<u64>, u64) {
     (primary.zip(backup).map(|(one, other)| one.min(other)), bad)
 }
 
-/// How long rows and bytes that are left still take at their rates, ms: the slower of the two, as far as one moves.
-fn time_left(rows: (u64, u64), bytes: (u64, u64)) -> Option<u64> {
-    let left = |(left, rate): (u64, u64)| left.saturating_mul(1000).checked_div(rate);
-    if rows.0 == 0 { None } else { left(rows).max(left(bytes)) }
+/// How long rows and bytes that are left still take at their paces, ms: the slower of the two, as far as that can be said.
+/// Of a lag that is always there under writes nothing is: it could be handed over at once (R27), and most of its bytes are
+/// there before their rows, so that the few that are copied say nothing of it.
+fn time_left(rows: (u64, Moved), bytes: (u64, Moved)) -> Option<u64> {
+    if rows.0 <= HANDOVER_ROWS && bytes.0 <= HANDOVER_BYTES {
+        return None;
+    }
+    let left = |(left, pace): (u64, Moved)| pace.time_for(left);
+    left(rows).max(left(bytes)).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Files whose present content may have one copy only ([`Record::is_alone`](types::record::Record::is_alone)). With a long
@@ -238,10 +246,27 @@ mod tests {
 
     #[test]
     fn the_time_left_is_that_of_what_takes_longer() {
-        assert_eq!(time_left((0, 5), (0, 5)), None, "nothing is left");
-        assert_eq!(time_left((10, 0), (10, 0)), None, "nothing moves");
-        assert_eq!(time_left((10, 5), (1000, 100)), Some(10_000));
-        assert_eq!(time_left((1000, 5), (10, 0)), Some(200_000), "rows without bytes");
-        assert_eq!(time_left((1, 0), (3000, 1500)), Some(2000), "one large file");
+        const MIB: u64 = 1 << 20;
+        let pace = |count| Moved { count, span: Duration::from_secs(1) };
+        assert_eq!(time_left((0, pace(5)), (0, pace(5))), None, "nothing is left");
+        assert_eq!(time_left((1000, pace(0)), (1000, pace(0))), None, "nothing moves");
+        assert_eq!(time_left((100, pace(50)), (100 * MIB, pace(10 * MIB))), Some(10_000));
+        assert_eq!(time_left((1000, pace(5)), (10, pace(0))), Some(200_000), "rows without bytes");
+        assert_eq!(time_left((1, pace(0)), (30 * MIB, pace(15 * MIB))), Some(2000), "one large file");
+    }
+
+    #[test]
+    fn of_a_lag_that_is_always_there_and_of_what_hardly_began_no_time_is_told() {
+        let pace = |count, ms| Moved { count, span: Duration::from_millis(ms) };
+        // What was once shown as "4 d left".
+        assert_eq!(time_left((3, pace(90, 1000)), (350_000, pace(1, 1000))), None);
+        assert_eq!(time_left((HANDOVER_ROWS, pace(1, 1000)), (HANDOVER_BYTES, pace(1, 1000))), None);
+        assert_eq!(time_left((10_000, pace(1, 100)), (0, pace(0, 0))), None, "measured for a moment");
+        assert_eq!(
+            time_left((10_000, pace(1, 1000)), (0, pace(0, 0))),
+            None,
+            "too long for what was measured"
+        );
+        assert_eq!(time_left((10_000, pace(60, 60_000)), (0, pace(0, 0))), Some(10_000_000));
     }
 }

@@ -270,13 +270,11 @@ fn lag(pair: &PairStatus) -> String {
         return format!("none{relayed}");
     }
     let lag = format!("{}, {}{relayed}", plural(pair.lag_rows, "row"), size(pair.lag_bytes));
-    match time_left(pair) {
-        Some(left) => {
-            let rates = format!("{} rows/s, {}/s", pair.rows_per_second, size(pair.bytes_per_second));
-            format!("{lag}; {rates}, {} left", span(left))
-        }
-        None => lag,
+    if pair.rows_per_second == 0 && pair.bytes_per_second == 0 {
+        return lag;
     }
+    let left = time_left(pair).map_or(String::new(), |left| format!(", {} left", span(left)));
+    format!("{lag}; {} rows/s, {}/s{left}", pair.rows_per_second, size(pair.bytes_per_second))
 }
 
 #[cfg(test)]

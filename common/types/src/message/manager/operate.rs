@@ -109,7 +109,8 @@ pub struct PairStatus {
     /// Bytes that the other member copied in the last second.
     #[prost(uint64, tag = "40")]
     pub bytes_per_second: u64,
-    /// How long the other member still needs at that rate, ms; none: nothing lags, or nothing moves.
+    /// How long the other member still needs at its pace, ms; none: nothing lags but what always does under writes, nothing
+    /// moves, or it moves for too short a time to say so.
     #[prost(uint64, optional, tag = "41")]
     pub left_ms: Option<u64>,
     /// The preferred member failed again and again, and does not take its role back for so long yet, ms.
