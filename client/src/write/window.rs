@@ -4,6 +4,7 @@ use super::content::Piece;
 use std::collections::VecDeque;
 use types::limits::CLIENT_WINDOW;
 use types::message::store::SessionState;
+use types::mutation::{self, Mutation};
 
 /// Pieces from the source that are not surely on both members (or, while nothing is passed on, on the
 /// acting member), in order; which of them were sent to the present server; and how far the servers are.
@@ -94,7 +95,8 @@ impl Window {
 
     /// Up to where bytes will not be asked for again.
     fn safe(&self) -> u64 {
-        if self.passing { self.held.min(self.partner_held) } else { self.held }
+        let both = self.passing && !mutation::is(Mutation::KeepNothing);
+        if both { self.held.min(self.partner_held) } else { self.held }
     }
 
     fn release(&mut self) {

@@ -64,6 +64,14 @@ pub enum Mutation {
     UncheckedCapability,
     /// I9: a client waits as long as it takes.
     EndlessWait,
+    /// R14: a folder that has moved is written to all the same.
+    WriteIntoMoved,
+    /// R18: a client lets go what only the acting member has.
+    KeepNothing,
+    /// R28: a new acting member leaves its partner's bytes of an upload where they are.
+    LeaveBytes,
+    /// R10: a tombstone is forgotten while something older than it is in doubt.
+    ForgetInDoubt,
 }
 
 /// Whether this rule is broken.

@@ -16,6 +16,7 @@ use types::content::block_crcs;
 use types::ids::SessionId;
 use types::limits::{FILE_MAX, PIECE};
 use types::message::store::{OpenSessionRequest, SessionState};
+use types::mutation::{self, Mutation};
 use types::{Code, Error, Result};
 
 /// Ranges of the partner's bytes in flight.
@@ -93,7 +94,7 @@ pub async fn run(node: Arc<Node>, user: String, request: OpenSessionRequest) -> 
         .get_or_open(id, request.size, || WriteSession::open(boottime(), &user, target.clone(), timeout))?;
     upload.again(&user, &target)?;
     // What cannot be had now the client sends, or asks for again.
-    if !request.first {
+    if !request.first && !mutation::is(Mutation::LeaveBytes) {
         let taken = tokio::select! {
             taken = take_over(&node, &upload, epoch) => taken,
             // The client must not wait for one that was lost meanwhile: it learns what is here.

@@ -4,7 +4,7 @@ use types::mutation::Mutation;
 use types::mutation::Mutation::*;
 
 /// All of them, each with its rule or invariant.
-pub const ALL: [(Mutation, &str); 28] = [
+pub const ALL: [(Mutation, &str); 32] = [
     (SkipFence, "R1"),
     (EndedLeaseServes, "R2"),
     (GrantWhileChanging, "R3"),
@@ -33,6 +33,10 @@ pub const ALL: [(Mutation, &str); 28] = [
     (KeepFoldersBack, "R26"),
     (UncheckedCapability, "R15"),
     (EndlessWait, "I9"),
+    (WriteIntoMoved, "R14"),
+    (KeepNothing, "R18"),
+    (LeaveBytes, "R28"),
+    (ForgetInDoubt, "R26"),
 ];
 
 /// The mutation of this name.

@@ -161,7 +161,8 @@ fn open_folder(context: &mut Context<'_>, command: &WriteComplete, user: &str) -
         return refuse(Code::StaleCapability, "the folder is gone", "look the path up again");
     };
     let rights = access::rights_in(context.state(), &folder, user)?;
-    if !rights.reachable || rights.stamp > command.stamp {
+    let stale = !rights.reachable || rights.stamp > command.stamp;
+    if stale && !mutation::is(Mutation::WriteIntoMoved) {
         return refuse(
             Code::StaleCapability,
             "the folder has moved or its access has changed",

@@ -10,6 +10,7 @@ pub(super) const ALL: Table = &[
     ("r01_a_primary_that_wakes_after_the_promotion_does_not_commit", r01),
     ("r02_a_lease_ends_at_its_holder_before_anybody_else_serves", r02),
     ("r03_nobody_gets_a_lease_while_the_pair_changes_hands", r03),
+    ("r03_a_lease_is_not_given_back_by_a_heartbeat_that_overtakes", r03_late),
     ("r04_a_name_manager_that_slept_fails_nobody", r04_slept),
     ("r04_a_new_leader_waits_before_it_promotes", r04_new),
     ("r04_a_handover_that_its_leader_did_not_end_is_given_up", r04_open),
@@ -77,6 +78,20 @@ fn r03(s: &mut Stage) {
     }
     s.cluster.network.set_latency(Latency::default());
     s.cluster.hosts[NM].set_pace(DiskPace { jitter: 1 });
+}
+
+/// The old member has let go, and its word is late; its next heartbeat overtakes it.
+fn r03_late(s: &mut Stage) {
+    for round in 0..20 {
+        s.cluster.network.set_latency(Latency { jitter: 2, slow_one_in: 3, slow: 150 });
+        let to = if round % 2 == 0 { "ss1_backup" } else { "ss1" };
+        // It may take more tries than a client waits for.
+        s.ask(A, move |client, _| async move { client.switchover("ss1", to).await });
+        s.read(B, "/shared/0");
+        s.cluster.network.set_latency(Latency::default());
+        s.pass(500);
+    }
+    s.switch_to(SS1);
 }
 
 fn r04_slept(s: &mut Stage) {

@@ -5,7 +5,13 @@ use super::stage::{A, B, LONG, Stage};
 use crate::cluster::{BACKUP, SS1};
 use crate::load::value_of;
 use client::{Content, ReadOptions, WriteOptions};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use types::Code;
+use types::limits::PIECE;
+
+/// Between two halves of a piece of an upload.
+const PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) const ALL: Table = &[
     ("r10_what_was_prepared_survives_the_restart_of_its_server", r10),
@@ -17,6 +23,7 @@ pub(super) const ALL: Table = &[
     ("r18_an_upload_goes_on_when_its_server_is_killed", r18),
     ("r19_sync_waits_for_both", r19),
     ("r28_an_upload_outlives_two_reigns", r28),
+    ("r28_who_comes_to_act_takes_the_bytes_that_its_partner_has", r28_apart),
 ];
 
 /// Its `WriteComplete` is on its way, or answered, and no row has come, when it is killed.
@@ -125,12 +132,21 @@ fn r15(s: &mut Stage) {
     s.write_sync(A, "/shared/0");
 }
 
-/// Uploads something large, does something `millis` into it, and tells whether it is there in the end.
+/// Uploads something large that cannot be read again, does something `millis` into it, and tells whether it is there in
+/// the end.
 fn upload(s: &mut Stage, path: &'static str, millis: u64, meanwhile: impl FnOnce(&mut Stage)) {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
     let content = bytes.clone();
     let written = s.begin_ask(A, move |client, _| async move {
-        client.write(path, Content::from(content), &WriteOptions::default()).await
+        let (mut end, stream) = tokio::io::duplex(PIECE);
+        tokio::spawn(async move {
+            for piece in content.chunks(PIECE / 2) {
+                // Who reads may have given up.
+                let _ = end.write_all(piece).await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        client.write(path, Content::Stream(Box::new(stream)), &WriteOptions::default()).await
     });
     s.pass(millis);
     meanwhile(s);
@@ -154,8 +170,20 @@ fn r28(s: &mut Stage) {
     s.settle();
 }
 
+/// The partners cannot reach each other for a while, so that only one has what the client has let go.
+fn r28_apart(s: &mut Stage) {
+    s.cut(SS1, BACKUP);
+    // Until they have noticed.
+    s.pass(6000);
+    upload(s, "/own/a", 40, |s| {
+        s.mend();
+        s.switch_to(BACKUP);
+    });
+    s.settle();
+}
+
 fn r18(s: &mut Stage) {
-    for (path, millis) in [("/own/a", 15), ("/own/b", 40)] {
+    for (path, millis) in [("/own/a", 15), ("/own/b", 40), ("/own/c", 25), ("/own/d", 31)] {
         upload(s, path, millis, |s| s.kill(SS1));
         s.start(SS1);
         s.settle();
