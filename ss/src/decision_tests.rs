@@ -21,7 +21,7 @@ use types::message::partner::{
     GetBytesRequest, PassAbort, PassAbortRequest, PassPrepare, PassPrepareRequest,
 };
 use types::message::store::{AbortRequest, Durability};
-use types::record::{Version, on};
+use types::record::{Kind, Record, Row, Subject, Version, on};
 use types::{Code, Error};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +141,40 @@ async fn what_was_prepared_for_the_partner_and_forgotten_there_is_asked_about_an
     bench.store().advance(0, 1, 5).await.unwrap();
     janitor::expire(&bench.node, LATER).await;
     assert_eq!(bench.state(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_the_acting_member_had_decided_and_no_row_has_named_is_asked_about_too() {
+    let bench = bench(true, false).await;
+    bench.commit("ann", Durability::Async, Source::Body(content())).await.unwrap();
+    // It was removed before its row went out: none will name it.
+    assert_eq!(bench.state(), Some(State::Prepared));
+    *bench.others.resolved.lock().unwrap() = (true, 5);
+    janitor::ask_for_forgotten(&bench.node, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.state(), Some(State::Prepared), "the log has it: its row comes");
+    *bench.others.resolved.lock().unwrap() = (false, 5);
+    janitor::ask_for_forgotten(&bench.node, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.state(), Some(State::Open), "or a rebuild would make a file of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_comes_so_late_that_its_removal_may_be_forgotten_here_is_not_prepared() {
+    let bench = bench(false, false).await;
+    let late = || PassPrepareRequest { epoch: 1, sessions: vec![passed()], durable: true };
+    let removed = |seq| {
+        let Some(Subject::Record(record)) = row(seq).subject else { panic!("a record") };
+        let (kind, versions) = (Kind::Tombstone as i32, Vec::new());
+        let record = Record { id: 99, kind, versions, ..record };
+        Row { seq, subject: Some(Subject::Record(record)) }
+    };
+    bench.store().apply(1, vec![removed(7)]).await.unwrap();
+    bench.store().forget(1, 7).await.unwrap();
+    let reply = pass_prepare::run(bench.node.clone(), late()).await.unwrap();
+    assert_eq!((reply.prepared, bench.state()), (vec![false], None));
+    let mut again = late();
+    again.sessions[0].seen = 7;
+    let reply = pass_prepare::run(bench.node.clone(), again).await.unwrap();
+    assert_eq!(reply.prepared, [true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

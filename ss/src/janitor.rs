@@ -29,6 +29,15 @@ pub async fn run(node: Arc<Node>) {
             () = tokio::time::sleep(ROUND) => {}
         }
         expire(&node, boottime()).await;
+        if let Ok(store) = node.store() {
+            let tidied = async {
+                store.note_what_is_over().await?;
+                store.forget_held_back().await
+            };
+            if let Err(error) = tidied.await {
+                tracing::debug!(%error, "what is over cannot be noted yet");
+            }
+        }
         if asked.elapsed() >= FORGOTTEN {
             asked = Instant::now();
             if let Err(error) = ask_for_forgotten(&node, FORGOTTEN).await {
@@ -54,15 +63,16 @@ pub(crate) async fn expire(node: &Arc<Node>, now: Duration) {
     }
 }
 
-/// Asks what became of sessions that are prepared for the partner and of which neither a row nor an abort has told.
-/// The partner may still commit one, so the answer is not final, and it only starts a clock.
+/// Asks what became of prepared sessions that nobody commits here, and of which neither a row nor an abort has told: a
+/// version that was removed or overwritten before its row went out is named by none. The partner may still commit one,
+/// so the answer is not final, and it only starts a clock.
 pub(crate) async fn ask_for_forgotten(node: &Node, after: Duration) -> Result<()> {
-    // What this server itself commits is decided by its registration.
-    if node.serving.epoch().is_some() || node.serving.incarnation() == 0 {
+    if node.serving.incarnation() == 0 {
         return Ok(());
     }
     let forgotten = |id: SessionId| node.sessions.is_forgotten(id, after);
-    let is_asked = |held: &Held| held.origin.for_partner && forgotten(held.session);
+    // An import ends its own.
+    let is_asked = |held: &Held| held.origin.asker.is_some() && forgotten(held.session);
     let held: Vec<Held> = node.store()?.prepared()?.into_iter().filter(is_asked).collect();
     for page in held.chunks(resolution::PAGE) {
         let request = resolution::request(node, node.serving.incarnation(), page);

@@ -3,10 +3,10 @@
 use crate::node::Node;
 use crate::store::Held;
 use std::collections::HashMap;
+use types::Result;
 use types::ids::SessionId;
 use types::message::member::{Prepared, ResolveReply, ResolveRequest};
 use types::mutation::{self, Mutation};
-use types::{Code, Result};
 
 /// Sessions asked about in one request.
 pub(crate) const PAGE: usize = 500;
@@ -52,13 +52,7 @@ pub(crate) async fn follow(
                 node.store()?.drop_session(id).await?;
                 continue;
             }
-            match node.store()?.unprepare(id).await {
-                // The mark is for the next start only: then it is asked about once more.
-                Err(error) if error.code == Code::DiskFull => {
-                    tracing::debug!(%error, session = %id, "the mark stays")
-                }
-                other => other?,
-            }
+            node.store()?.unprepare(id).await?;
             reopen(node, held, reply.pair_end);
         }
     }

@@ -43,6 +43,14 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
     if held.as_ref().is_some_and(|held| held.state.is_decided()) {
         return Ok(());
     }
+    if held.is_none() && passed.seen < store.forgotten(target.pair) {
+        // Its file may have been removed meanwhile, and nobody here would know (I4).
+        return Err(Error::new(
+            Code::Changed,
+            "the write was made before tombstones that are forgotten",
+            "prepare it again; if it is a version, its row brings it",
+        ));
+    }
     let (content, _pin) = match held {
         // Prepared again: it may be open, or buffered only.
         Some(_) => (None, None),

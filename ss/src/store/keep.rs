@@ -69,6 +69,7 @@ impl Store {
             ..ContentRecord::default()
         };
         let (changes, reserved) = self.content_changes(record, prepare.content, false).await?;
+        self.shared.doubt.begins(prepare.session);
         self.change(changes, reserved, !prepare.lazy).await.and_then(done)
     }
 
@@ -133,23 +134,25 @@ impl Store {
     }
 
     /// The prepared mark goes, the content stays and may be prepared again (R10). Not waited for on the disk:
-    /// if it is lost, the session is only resolved once more.
+    /// if it is lost, the session is only resolved once more. On a full disk it is remembered, and noted later.
     ///
     /// # Errors
     /// `Io`: the store is out of service.
     pub async fn unprepare(&self, session: SessionId) -> Result<()> {
         let change = Change::Unprepared(SessionRecord { session: session_bytes(session) });
-        self.change(vec![change], None, false).await.and_then(done).map(|_| ())
+        let noted = self.change(vec![change], None, false).await.and_then(done);
+        self.over_all_the_same(session, noted.map(drop))
     }
 
     /// Gives a content up; its room is free again once that is durable. Not waited for on the disk. Nothing
-    /// happens when it is not held.
+    /// happens when it is not held. On a full disk it stays for now, and is not in doubt.
     ///
     /// # Errors
     /// `Locked` when it belongs to a kept version. `Io`: the store is out of service.
     pub async fn drop_session(&self, session: SessionId) -> Result<()> {
         let change = Change::Dropped(SessionRecord { session: session_bytes(session) });
-        self.change(vec![change], None, false).await.and_then(done).map(|_| ())
+        let noted = self.change(vec![change], None, false).await.and_then(done);
+        self.over_all_the_same(session, noted.map(drop))
     }
 
     /// Moves the cursor in a feed, after the rows it covers are durable. A cursor never goes back.

@@ -14,6 +14,7 @@ mod compact;
 mod config;
 mod content;
 mod contents;
+mod doubt;
 mod entry;
 mod hole;
 mod index;

@@ -51,6 +51,9 @@ impl Store {
     fn prepared_places(&self) -> Result<Vec<(JournalPosition, SessionId)>> {
         let mut places = Vec::new();
         for session in self.shared.index.pending()? {
+            if self.shared.doubt.is_over(session) {
+                continue;
+            }
             let entry = self.shared.index.content(session)?;
             let prepared = entry.filter(|entry| entry.state == State::Prepared);
             places.extend(prepared.map(|entry| (entry.position, session)));

@@ -36,7 +36,9 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Io`.
     pub fn prepared(&self) -> Result<Vec<Held>> {
-        self.pending(State::Prepared)
+        let mut held = self.pending(State::Prepared)?;
+        held.retain(|held| !self.shared.doubt.is_over(held.session));
+        Ok(held)
     }
 
     /// Contents that are open again and belong to nobody's session here, as after a restart.

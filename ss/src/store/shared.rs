@@ -14,6 +14,7 @@ use super::cache::{Cache, Found};
 use super::change::Change;
 use super::config::StoreConfig;
 use super::content::Held;
+use super::doubt::Doubt;
 use super::entry::ContentEntry;
 use super::index::{Cursors, Index};
 use super::listing::Listing;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     /// given back.
     pub reading: RwLock<()>,
     pub pins: Arc<Pins>,
+    pub doubt: Doubt,
     records: Cache<u64, Arc<Record>>,
     contents: Cache<SessionId, Held>,
     users: Cache<String, Arc<User>>,
@@ -82,6 +84,7 @@ impl Shared {
             newest_row: AtomicU64::new(cursors.control.max(cursors.pair)),
             reading: RwLock::new(()),
             pins: Arc::default(),
+            doubt: Doubt::default(),
             records: Cache::new(bytes / 4),
             contents: Cache::new(bytes / 2),
             users: Cache::new(bytes / 16),

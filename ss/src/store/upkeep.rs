@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use types::ids::SessionId;
+use types::mutation::{self, Mutation};
 use types::record::Record;
 use types::{Error, Result};
 
@@ -37,21 +38,30 @@ pub struct Listed {
 
 impl Store {
     /// Forgets a slice of the tombstones of a feed with numbers up to `collected`: nobody needs them any more. Not waited
-    /// for on the disk.
+    /// for on the disk. Those that tell of what is in doubt here stay until [`forget_held_back`](Store::forget_held_back).
     ///
     /// # Errors
     /// `DiskFull`; `Io`: the store is out of service.
     pub async fn forget(&self, feed: u32, collected: u64) -> Result<()> {
         let looked = self.shared.looked(feed);
-        if collected <= looked.load(Ordering::Acquire) {
+        if collected <= looked.load(Ordering::Acquire) || !self.shared.doubt.collected(feed, collected) {
             return Ok(());
         }
-        let due = self.shared.index.tombstones(feed, collected, FORGET_SLICE)?;
+        let mut due = self.shared.index.tombstones(feed, collected, FORGET_SLICE)?;
+        let found = due.len();
+        if found > 0
+            && !mutation::is(Mutation::ForgetInDoubt)
+            && let Some(oldest) = self.oldest_in_doubt()?
+        {
+            due.retain(|seq| *seq <= oldest);
+        }
         if let Some(last) = due.last() {
             let change = Change::Forgotten(ForgottenRecord { feed, upto: *last });
             self.change(vec![change], None, false).await.and_then(done)?;
         }
-        if due.len() < FORGET_SLICE {
+        if due.len() < found {
+            self.shared.doubt.hold_back(feed);
+        } else if found < FORGET_SLICE {
             looked.fetch_max(collected, Ordering::AcqRel);
         }
         Ok(())

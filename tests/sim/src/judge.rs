@@ -23,9 +23,6 @@ use types::{Code, Error, Result};
 
 /// How long a cluster in which nothing fails may take to come to rest, ms.
 const REST: Tick = 120_000;
-/// So long everything rests before the name manager is lost, ms: what a member prepared for its partner, and no row named,
-/// is in doubt there until it has asked, after a minute. A rebuild before that takes it in (R26).
-const NO_DOUBT: Tick = 130_000;
 /// How long the one who looks waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,7 +74,6 @@ pub fn judge(cluster: &mut Cluster, history: &History, rebuild: bool) -> Vec<Vio
         violations.extend(i9_bounded::disk(&cluster.hosts[host].name, bytes));
     }
     if rebuild && violations.is_empty() {
-        cluster.pass(NO_DOUBT);
         let serves = |cluster: &Cluster| [SS1, BACKUP].into_iter().find_map(|host| cluster.serves(host));
         let before = serves(cluster);
         cluster.timeline.note(cluster.now(), "the name manager's disk is lost");

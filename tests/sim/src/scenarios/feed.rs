@@ -14,6 +14,8 @@ pub(super) const ALL: Table = &[
     ("r24_an_empty_disk_is_filled", r24_empty),
     ("r25_a_moved_folder_takes_its_files_along_on_both", r25),
     ("r26_a_name_manager_is_made_anew_from_both", r26),
+    ("r26_what_was_removed_before_its_row_went_out_is_not_made_anew", r26_removed),
+    ("r26_what_was_removed_at_once_is_not_made_anew_from_the_acting_member", r26_removed_at_once),
 ];
 
 /// A member that missed writes is back, and the only one that has their bytes is not: their rows fail and fail.
@@ -158,5 +160,43 @@ fn r26(s: &mut Stage) {
     }
     s.remove(A, "/shared/1");
     s.settle();
+    s.rebuild = true;
+}
+
+/// The partner has prepared writes of which no row tells it, only the rows that their files are gone, or hold other
+/// contents. Nobody else remembers the removals, when the name manager is made anew.
+fn r26_removed(s: &mut Stage) {
+    s.write_sync(A, "/shared/kept");
+    s.settle();
+    s.cut_one_way(NM, BACKUP);
+    for name in 0..3 {
+        s.write_sync(A, &format!("/shared/{name}"));
+    }
+    s.write_sync(A, "/shared/kept");
+    s.pass(100);
+    for name in 0..3 {
+        s.remove(A, &format!("/shared/{name}"));
+    }
+    for _ in 0..12 {
+        s.write(A, "/shared/kept");
+    }
+    s.mend();
+    s.settle();
+    // Tombstones are collected each second.
+    s.pass(3000);
+    s.rebuild = true;
+}
+
+/// The same at the acting member: a removal overtakes the row of what it removes.
+fn r26_removed_at_once(s: &mut Stage) {
+    for name in 0..8 {
+        let path = format!("/shared/{name}");
+        s.cut_one_way(NM, BACKUP);
+        s.write_sync(A, &path);
+        s.remove(A, &path);
+        s.mend();
+    }
+    s.settle();
+    s.pass(3000);
     s.rebuild = true;
 }

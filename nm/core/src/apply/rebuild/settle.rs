@@ -22,6 +22,8 @@ const SLICE: usize = 256;
 const FOUND: &str = "found by the rebuild";
 /// Ids that are left out if a member did not report: it may have given them, or learnt of them.
 const INODE_GAP: u64 = 1 << 32;
+/// The id of no folder.
+const NO_FOLDER: u64 = 0;
 /// Epochs that are left out for the same reason.
 const EPOCH_GAP: u64 = 1000;
 /// Incarnations that are left out: the last ones given may not have been heard of.
@@ -124,7 +126,7 @@ fn place(context: &mut Context<'_>, entry: &mut RebuildEntry, mut record: Record
         }
     }
     if record.is_tombstone() {
-        give_up(context, record.parent, &record.name, record.seq)?;
+        note_removed(context, &record)?;
     } else if let Some(trashed) = record.trashed.clone().filter(|_| record.parent == InodeId::TRASH.0) {
         give_up(context, trashed.parent, &trashed.name, record.seq)?;
         context.store().put(Table::Trash, &keys::trash(trashed.time_ms, record.id), &[])?;
@@ -243,6 +245,21 @@ fn other_name(record: &Record) -> String {
         end -= 1;
     }
     format!("{}{suffix}", &record.name[..end])
+}
+
+/// Remembers that a file is gone, for writes whose outcome is unknown: by its names, and by its number, which stands as a
+/// name in a folder that cannot be.
+pub(super) fn note_removed(context: &mut Context<'_>, record: &Record) -> Result<(), Stop> {
+    give_up(context, record.parent, &record.name, record.seq)?;
+    if let Some(trashed) = &record.trashed {
+        give_up(context, trashed.parent, &trashed.name, record.seq)?;
+    }
+    give_up(context, NO_FOLDER, &record.id.to_string(), record.seq)
+}
+
+/// Whether a file is known to be gone, by its number.
+pub(super) fn is_removed(context: &mut Context<'_>, id: u64) -> Result<bool, Stop> {
+    Ok(super::known_seq(context, &keys::given_up(NO_FOLDER, &id.to_string()))? > 0)
 }
 
 /// Remembers when a name was given up, for writes whose outcome is unknown.

@@ -3,7 +3,7 @@
 
 use super::super::context::{Context, Stop};
 use super::super::write::{add_version, check_name, new_file, prune};
-use super::settle::found;
+use super::settle::{found, is_removed};
 use crate::access;
 use crate::keys::{self, RebuildEntry};
 use crate::store::Table;
@@ -98,6 +98,9 @@ fn target(
         0 => None,
         id => context.state().inode(id)?,
     };
+    if by_id.is_none() && write.file != 0 && is_removed(context, write.file)? {
+        return Ok(Target::Gone);
+    }
     let existing = match by_id {
         Some(record) => Some(record),
         None => context.state().child(InodeId(write.folder), &write.name)?,

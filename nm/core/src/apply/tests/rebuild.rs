@@ -281,6 +281,31 @@ fn i4_what_was_removed_so_long_ago_that_its_tombstone_is_forgotten_stays_removed
 }
 
 #[test]
+fn i4_a_removal_that_one_member_still_remembers_keeps_the_writes_away_that_came_before_it() {
+    let mut world = begun_with_forgotten(&["ss1", "ss1_backup"], "ss1", 60);
+    take(&mut world, "ss1", vec![pair_row(), folder(1, 0, "", 1)]);
+    take(&mut world, "ss1_backup", vec![pair_row(), folder(1, 0, "", 1), tombstone(20, 1, "a", 50)]);
+    slices(&mut world, Step::Settle);
+    take_write(&mut world, "ss1_backup", write(9, "a", 0, 49));
+    take_write(&mut world, "ss1_backup", write(10, "as it was called before", 20, 49));
+    assert!(named(&world, "a").is_none() && named(&world, "as it was called before").is_none());
+    assert!(world.state().inode(20).unwrap().is_none(), "its tombstone has been collected all the same");
+    take_write(&mut world, "ss1_backup", write(11, "a", 0, 50));
+    assert!(named(&world, "a").is_some(), "written anew after the removal");
+    slices(&mut world, Step::Finish);
+    let notes = |key: &[u8]| key.starts_with(crate::keys::GIVEN_UP);
+    let mut left = 0;
+    world
+        .store
+        .scan(Table::Meta, &[], &[], &mut |key, _| {
+            left += u32::from(notes(key));
+            true
+        })
+        .unwrap();
+    assert_eq!(left, 0, "the notes are gone with the rebuild");
+}
+
+#[test]
 fn of_two_files_of_one_name_the_newer_keeps_it_and_neither_is_lost() {
     let world = settled(vec![file(20, 1, "a", 50), file(21, 1, "a", 70)]);
     assert_eq!(named(&world, "a").unwrap().id, 21);
