@@ -57,6 +57,20 @@ async fn a_commit_that_meets_the_end_of_a_passed_upload_is_repeated_and_loses_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r13_what_a_repeated_command_has_brought_once_more_goes_again() {
+    let bench = bench(true, true).await;
+    let first = Version { session: vec![77; 16], durable_on: on::PRIMARY, ..version() };
+    *bench.others.answer.lock().unwrap() =
+        Answer { repeated: true, version: Some(first.clone()), ..Answer::default() };
+    let receipt = bench.commit("ann", Durability::Async, Source::Body(content())).await.unwrap();
+    assert_eq!((receipt.durable_on, receipt.version), (on::PRIMARY, Some(first)), "of the one that is kept");
+    assert_eq!(bench.state(), None, "or a rebuild would make a version of it");
+    bench
+        .until("the partner to hear of it", || bench.others.answered.lock().unwrap().contains(&PassAbort::ID))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r10_what_a_row_that_has_not_come_may_name_is_not_dropped() {
     let bench = bench(true, false).await;
     bench.prepare(false, false).await;

@@ -179,22 +179,41 @@ impl Commit {
         };
         crash_point("commit.answered");
         match answer.into_result() {
+            Ok(answer) if self.is_of_another_session(&answer) => {
+                let version = answer.version.unwrap_or_default();
+                let file = answer.record.as_ref().map_or(0, |record| record.id);
+                // Its word is what counts: for this session the log has none, nor will it.
+                self.over(offered).await;
+                Ok(Receipt { durable_on: version.durable_on, version: Some(version), file })
+            }
             Ok(answer) => self.committed(answer, durable_on),
             Err(refusal) => {
                 if self.upload.refused(refusal.code) == AfterRefusal::Over {
-                    self.node.forget(&self.upload).await;
-                    let upload = self.upload.clone();
-                    self.node.partner.abort(self.upload.id, async move {
-                        if let Some(Offered::Told(told)) = offered {
-                            // Whatever it is: it is not on its way any more.
-                            let _ = told.await;
-                        }
-                        upload.passed().await;
-                    });
+                    self.over(offered).await;
                 }
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether what was asked was done before, under the same key, with another session that holds the same: a user has
+    /// repeated a command. No row will ever name this one, and a rebuild would take it for a write of its own (I4).
+    fn is_of_another_session(&self, answer: &Answer) -> bool {
+        let session = |version: &types::record::Version| version.session[..] != self.upload.id.0;
+        answer.repeated && answer.version.as_ref().is_some_and(session)
+    }
+
+    /// The session never becomes a version: it goes, here and at the partner.
+    async fn over(&self, offered: Option<Offered>) {
+        self.node.forget(&self.upload).await;
+        let upload = self.upload.clone();
+        self.node.partner.abort(self.upload.id, async move {
+            if let Some(Offered::Told(told)) = offered {
+                // Whatever it is: it is not on its way any more.
+                let _ = told.await;
+            }
+            upload.passed().await;
+        });
     }
 
     fn committed(&self, answer: Answer, durable_on: u32) -> Result<Receipt> {
