@@ -65,6 +65,8 @@ pub struct Cluster {
     /// Storage servers, as they are watched.
     watches: [Watched; 2],
     reigns: Reigns,
+    /// Storage servers whose disks were replaced: they are started with the operator's word for it.
+    replaced: [bool; 2],
     /// Names of the data folders of the name manager that were given up.
     generations: usize,
 }
@@ -129,6 +131,7 @@ impl Cluster {
             violations: Vec::new(),
             watches: Default::default(),
             reigns: Reigns::default(),
+            replaced: [false; 2],
             generations: 0,
         })
     }
@@ -171,7 +174,8 @@ impl Cluster {
         } else {
             let (name, listen) = (self.hosts[host].name.clone(), format!("{}:7401", self.hosts[host].ip));
             let own = ["ss", "--name", &name, "--listen", &listen, "--nm", NM_ADDR];
-            let words = own.into_iter().chain(common).chain(more.iter().copied());
+            let replaced = self.replaced[host - SS1].then_some("--replace-disk");
+            let words = own.into_iter().chain(common).chain(more.iter().copied()).chain(replaced);
             let config = SsArgs::parse_from(words).config;
             let watched = self.watches[host - SS1].clone();
             let watch = move |watch| *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
@@ -192,6 +196,21 @@ impl Cluster {
     pub fn replace_disk(&mut self, host: usize) -> Result<()> {
         self.hosts[host].disk = SimDisk::new();
         std::fs::remove_dir_all(self.path(&self.hosts[host].name)).map_err(Error::from)
+    }
+
+    /// The disk of a storage server is another one from now on: `image`, an old one of its own, or an empty one. It is
+    /// started with an operator's word for it. It must be down.
+    ///
+    /// # Errors
+    /// As [`replace_disk`](Self::replace_disk).
+    pub fn change_disk(&mut self, host: usize, image: Option<SimDisk>) -> Result<()> {
+        match image {
+            Some(image) => self.hosts[host].disk = image,
+            None => self.replace_disk(host)?,
+        }
+        self.timeline.note(self.now, &format!("{} has another disk", self.hosts[host].name));
+        self.replaced[host - SS1] = true;
+        Ok(())
     }
 
     /// The epoch in which a storage server would serve a request now, if it would.

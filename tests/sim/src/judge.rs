@@ -164,6 +164,10 @@ async fn look_at_all(client: &Client, history: &History, found: &Shared) -> Resu
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    if settled && history.is_damaged() {
+        // What nobody has read since is repaired by a scrub.
+        client.scrub(&Default::default(), &Default::default()).await?;
+    }
     let report = client.fsck(&FsckOptions { verify: settled }).await?;
     lock(found).report = Some(report);
     let paths: BTreeSet<String> = history.requests().into_iter().map(|request| request.path).collect();

@@ -9,6 +9,8 @@
 //! | [`cluster`] | the hosts of a cluster, and time |
 //! | [`faults`] | what befalls them |
 //! | [`load`] | what clients ask for, and what they are answered |
+//! | [`observer`] | what the name manager says meanwhile |
+//! | [`repeat`] | what users repeat with its key |
 //! | [`oracle`] | whether that may be, a file for each invariant |
 //! | [`judge`] | the end: rest, copies, files, strangers, a rebuild |
 //! | [`run`] | all of it for one seed |
@@ -25,7 +27,9 @@ pub mod load;
 #[cfg(mutation)]
 pub mod mutations;
 pub mod network;
+pub mod observer;
 pub mod oracle;
+pub mod repeat;
 pub mod run;
 pub mod scenarios;
 pub mod stranger;

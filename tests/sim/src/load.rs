@@ -3,6 +3,7 @@
 //! Each worker asks for one thing after the other. What it asks for and what it hears stands in the [`History`], in the
 //! order in which it happened.
 
+use crate::repeat::{REPEATS, until_known};
 use client::{Client, Content, ReadOptions, RemoveOptions, WriteOptions};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +104,10 @@ struct State {
     seen: Vec<Seen>,
     /// What must never be answered.
     wrong: Vec<String>,
+    /// What nobody knows the outcome of is asked again under its key.
+    repeats: bool,
+    /// Bits have flipped on one copy: a reader may be told that only the other is sound, and away.
+    damaged: bool,
 }
 
 fn now() -> u64 {
@@ -118,7 +123,9 @@ impl History {
         let mut state = self.state();
         state.places += 1;
         let (begun, path) = (state.places, path.to_owned());
-        let most = most.as_millis().try_into().unwrap_or(u64::MAX);
+        // A repeated command waits anew each time.
+        let times = if state.repeats && ask != Ask::Read { 2 + u64::from(REPEATS) } else { 1 };
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).saturating_mul(times);
         state.requests.push(Request { worker, path, ask, at: now(), begun, ended: None, most, took: None });
         state.requests.len() - 1
     }
@@ -153,6 +160,37 @@ impl History {
     /// Notes an answer that may never be.
     pub fn wrong(&self, what: String) {
         self.state().wrong.push(what);
+    }
+
+    /// From now on what nobody knows the outcome of is asked again under its key.
+    pub fn set_repeats(&self) {
+        self.state().repeats = true;
+    }
+
+    /// Whether it is.
+    pub fn repeats(&self) -> bool {
+        self.state().repeats
+    }
+
+    /// Bits have flipped on one copy.
+    pub fn set_damaged(&self) {
+        self.state().damaged = true;
+    }
+
+    /// Whether they have.
+    pub fn is_damaged(&self) -> bool {
+        self.state().damaged
+    }
+
+    /// A large content that is known to be on both members, written to a shared file; one after the other as `number` says.
+    pub fn large_on_both(&self, number: usize) -> Option<Value> {
+        let state = self.state();
+        let large = state.requests.iter().filter_map(|request| match (&request.ask, &request.ended) {
+            (Ask::Write { value, sync: true }, Some((_, Came::Written(_, true)))) => Some(*value),
+            _ => None,
+        });
+        let large: Vec<Value> = large.filter(|value| bytes_of(*value).len() >= BIG.start).collect();
+        large.get(number.checked_rem(large.len())?).copied()
     }
 
     /// What readers were given.
@@ -303,8 +341,11 @@ pub async fn write_value(
 ) -> bool {
     let request = history.begin(worker, path, Ask::Write { value, sync }, most);
     let durability = if sync { Durability::Sync } else { Durability::Async };
-    let options = WriteOptions { durability, ..WriteOptions::default() };
-    let written = client.write(path, Content::from(bytes_of(value)), &options).await;
+    let ask = async |request_key| {
+        let options = WriteOptions { durability, request_key, ..WriteOptions::default() };
+        client.write(path, Content::from(bytes_of(value)), &options).await
+    };
+    let written = until_known(history, path, ask, |one, other| one.version == other.version).await;
     let done = written.is_ok();
     let came = match written {
         Ok(receipt) => Came::Written(receipt.version, receipt.both),
@@ -324,8 +365,11 @@ pub async fn remove(
     most: Duration,
 ) -> bool {
     let request = history.begin(worker, path, Ask::Remove, most);
-    let options = RemoveOptions { now, ..RemoveOptions::default() };
-    let came = match client.remove(path, &options).await {
+    let ask = async |request_key| {
+        let options = RemoveOptions { now, request_key, ..RemoveOptions::default() };
+        client.remove(path, &options).await
+    };
+    let came = match until_known(history, path, ask, |(), ()| true).await {
         Ok(()) => Came::Removed(true),
         Err(error) if error.code == Code::NotFound => Came::Removed(false),
         Err(error) => failed(history, path, &error, &[]),
@@ -382,6 +426,7 @@ fn failed(history: &History, path: &str, error: &Error, also: &[Code]) -> Came {
             | Code::Busy
             | Code::DiskFull
     );
+    let may_be = may_be || (error.code == Code::Damaged && history.is_damaged());
     if !may_be && !also.contains(&error.code) {
         history.wrong(format!("{path}: {} ({})", error.message, error.code.name()));
     }

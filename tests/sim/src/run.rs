@@ -1,10 +1,11 @@
 //! One seed: a cluster, clients, faults, rest, judgement.
 
 use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
-use crate::faults::{Fault, Happened, Sky, Weather};
+use crate::faults::{Happened, Sky, Weather};
 use crate::judge::judge;
 use crate::load::{self, Came, History, Plan};
 use crate::network::Tick;
+use crate::observer::Observer;
 use crate::oracle::Violation;
 use crate::tape;
 use crate::timeline::Timeline;
@@ -130,6 +131,7 @@ fn play(settings: &Settings, timeline: &Timeline, outcome: &mut Outcome) -> Resu
     }
     cluster.pass(1000);
     let (history, stop) = (History::default(), Arc::new(AtomicBool::new(false)));
+    history.set_repeats();
     for number in 0..ASKING {
         let timeout = Duration::from_millis(random.u64(3000..30_000));
         let plan = Plan { workers: 2, pause: 1 << random.u64(0..9), timeout };
@@ -137,9 +139,11 @@ fn play(settings: &Settings, timeline: &Timeline, outcome: &mut Outcome) -> Resu
         let asking = load::run(client, number, plan, random.fork(), history.clone(), stop.clone());
         cluster.hosts[CLIENTS + number].start(asking);
     }
+    let observer = Observer::begin(&mut cluster);
     // They connect before anything fails.
     cluster.pass(100);
-    let mut sky = Sky::new(settings.weather.clone(), settings.without.clone(), random.fork(), cluster.now());
+    let (weather, without, now) = (settings.weather.clone(), settings.without.clone(), cluster.now());
+    let mut sky = Sky::new(weather, without, random.fork(), observer, history.clone(), now);
     sky.set_clocks(&mut cluster);
     let end = cluster.now() + settings.steps;
     while cluster.now() < end {
@@ -156,10 +160,9 @@ fn play(settings: &Settings, timeline: &Timeline, outcome: &mut Outcome) -> Resu
         let what = "a request has not ended although nothing fails any more".to_owned();
         outcome.violations.push(Violation { invariant: "every request ends", what });
     }
-    // A rebuild takes a while: of some seeds only. A member whose disk was full when it learnt that a write was not
-    // decided could not note it, and offers that write to a rebuild until it is started again.
-    let was_full = sky.happened.iter().any(|happened| matches!(happened.fault, Fault::FullDisk(..)));
-    let rebuild = settings.seed.is_multiple_of(REBUILT) && !was_full;
+    cluster.hosts[CLIENTS + ASKING].kill();
+    // A rebuild takes a while: of some seeds only.
+    let rebuild = settings.seed.is_multiple_of(REBUILT);
     outcome.violations.extend(judge(&mut cluster, &history, rebuild));
     outcome.faults = sky.happened;
     outcome.print = (cluster.network.trace(), history.print());

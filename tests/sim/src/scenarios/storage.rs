@@ -3,6 +3,7 @@
 use super::Table;
 use super::stage::{A, B, LONG, Stage};
 use crate::cluster::{BACKUP, NM, SS1};
+use crate::faults::find;
 use crate::load::bytes_of;
 
 pub(super) const ALL: Table = &[
@@ -102,13 +103,8 @@ fn i6(s: &mut Stage) {
 
 /// Flips a bit of a content where it stands on a disk; whether it does.
 fn flip(s: &mut Stage, host: usize, content: &[u8]) -> bool {
-    let part = &content[content.len() / 2..content.len().min(content.len() / 2 + 64)];
     let disk = s.cluster.hosts[host].disk.clone();
-    let found = disk.image().into_iter().find_map(|(name, bytes)| {
-        let at = bytes.windows(part.len()).position(|window| window == part)?;
-        Some((name, at as u64))
-    });
-    found.is_some_and(|(name, at)| disk.flip(&name, at + 1, 4))
+    find(&disk, content).is_some_and(|(name, at)| disk.flip(&name, at + 1, 4))
 }
 
 fn i9(s: &mut Stage) {
