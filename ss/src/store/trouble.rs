@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use log::LogError;
+use rustix::io::Errno;
 use types::{Code, Error};
 
 /// Locks; every change made under a lock of this module is complete at once, so a panic elsewhere while it
@@ -51,6 +52,12 @@ pub(crate) fn index_error(error: impl Display) -> Error {
 /// Bytes that do not check.
 pub(crate) fn damaged(what: impl Display) -> Error {
     Error::new(Code::Damaged, what, "repair it from the partner with `pairfs scrub`")
+}
+
+/// Whether it is this process or machine that has too little of something just now, not the disk that fails.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN))
 }
 
 /// The store's own view of its health, and the clock of its disk operations.
@@ -102,6 +109,15 @@ impl Health {
             LogError::Full { .. } => self.full.store(true, Ordering::Release),
             LogError::Failed => self.fail(&log_error(error.clone())),
             _ => {}
+        }
+    }
+
+    /// Notes what a write met. A disk that refuses one is no better than one that makes none durable (R31): whoever acts in
+    /// this one's place can take it.
+    pub fn saw_in_write(&self, error: &LogError) {
+        match error {
+            LogError::Io { source, .. } if !is_shortage(source) => self.fail(&log_error(error.clone())),
+            other => self.saw(other),
         }
     }
 

@@ -164,7 +164,7 @@ impl ContentWriter {
     }
 
     fn write(&self, extent: &Extent, at: u32, bytes: &[u8]) -> Result<()> {
-        self.reserved.extents().write_at(extent, at, bytes).map_err(|e| self.failed(e))
+        self.reserved.extents().write_at(extent, at, bytes).map_err(|e| self.unwritten(e))
     }
 
     /// An extent of at least `len` bytes that holds what the current chunk has so far.
@@ -182,7 +182,7 @@ impl ContentWriter {
             let full = LogError::Full { what: "an upload would use the room that is kept free".into() };
             return Err(self.failed(full));
         }
-        let extent = self.reserved.extents().reserve(room as u32).map_err(|e| self.failed(e))?;
+        let extent = self.reserved.extents().reserve(room as u32).map_err(|e| self.unwritten(e))?;
         self.health.has_room();
         let moved = match self.current.extent {
             Some(old) => self.read_extent(&old, &self.current.crcs, self.current.len, 0, self.current.len),
@@ -271,6 +271,11 @@ impl ContentWriter {
         let bytes = read_extent(self.reserved.extents(), extent, start, len).map_err(|e| self.failed(e))?;
         check_blocks(&bytes, &crcs[start / BLOCK..], || format!("extent {}:{}", extent.file, extent.offset))?;
         Ok(bytes.slice(from - start..to - start))
+    }
+
+    fn unwritten(&self, error: LogError) -> Error {
+        self.health.saw_in_write(&error);
+        log_error(error)
     }
 
     fn failed(&self, error: LogError) -> Error {
