@@ -34,7 +34,7 @@ fn propose_some(member: &Member, random: &mut Random, round: u64) -> BTreeMap<u6
 }
 
 /// Every acknowledged proposal is there under its index, and none is there twice.
-fn check(member: &Member, acknowledged: &BTreeMap<u64, Vec<u8>>, seed: u64) {
+pub(super) fn check(member: &Member, acknowledged: &BTreeMap<u64, Vec<u8>>, seed: u64) {
     let journal = member.journal();
     for (index, payload) in acknowledged {
         assert_eq!(journal.get(index), Some(payload), "seed {seed}: entry {index} was acknowledged");

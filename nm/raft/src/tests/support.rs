@@ -99,6 +99,23 @@ struct Images {
     durable: Vec<u8>,
     unsynced: Vec<Change>,
     dead: bool,
+    /// So many changes and syncs are still made; none: all.
+    left: Option<u64>,
+}
+
+impl Images {
+    /// One more change or sync.
+    fn step(&mut self) -> io::Result<()> {
+        match &mut self.left {
+            Some(0) => {
+                self.dead = true;
+                return Err(io::Error::other("the power is gone"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// A redb file in memory: what was synced survives a power cut, the rest in part.
@@ -113,6 +130,11 @@ impl StateFile {
     fn alive(&self) -> io::Result<MutexGuard<'_, Images>> {
         let images = self.images();
         if images.dead { Err(io::Error::other("the process is dead")) } else { Ok(images) }
+    }
+
+    /// The power goes at its `at`th change or sync, which is not made.
+    pub(crate) fn die_at(&self, at: u64) {
+        self.images().left = Some(at - 1);
     }
 
     /// From now on the process that has it open gets nothing done. Returns the file that `kill -9` leaves.
@@ -156,6 +178,7 @@ impl StorageBackend for StateFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut images = self.alive()?;
+        images.step()?;
         images.durable = images.live.clone();
         images.unsynced.clear();
         Ok(())
@@ -169,6 +192,7 @@ impl StorageBackend for StateFile {
 impl StateFile {
     fn change(&self, change: Change) -> io::Result<()> {
         let mut images = self.alive()?;
+        images.step()?;
         change.make(&mut images.live);
         images.unsynced.push(change);
         Ok(())

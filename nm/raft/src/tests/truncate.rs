@@ -10,29 +10,34 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use openraft::{EntryPayload, RaftLogReader};
 
-use crate::error::Failures;
+use crate::error::{Failures, RaftError};
 use crate::logstore::LogStore;
 use crate::tests::support::{Random, small};
 use crate::types::{Entry, LeaderId, LogId, Payload, Types, Vote};
 use crate::writer::{self, Op};
 
-fn entry(term: u64, index: u64) -> Entry {
+pub(super) fn entry(term: u64, index: u64) -> Entry {
     let payload = Payload(Bytes::from(format!("{term}/{index} {}", "y".repeat(150))));
     Entry { log_id: id(term, index), payload: EntryPayload::Normal(payload) }
 }
 
-fn id(term: u64, index: u64) -> LogId {
+pub(super) fn id(term: u64, index: u64) -> LogId {
     LogId { leader_id: LeaderId { term, node_id: 1 }, index }
 }
 
-struct Opened {
-    store: LogStore,
-    stop: Box<dyn FnOnce()>,
+pub(super) struct Opened {
+    pub(super) store: LogStore,
+    pub(super) stop: Box<dyn FnOnce()>,
 }
 
-fn open(disk: &SimDisk) -> Opened {
+pub(super) fn open(disk: &SimDisk) -> Opened {
+    open_on(disk).unwrap()
+}
+
+/// The same on a disk that may have stopped.
+pub(super) fn open_on(disk: &SimDisk) -> Result<Opened, RaftError> {
     let failures = Failures::new();
-    let log = writer::open(&small(), Arc::new(disk.clone()), failures.clone()).unwrap();
+    let log = writer::open(&small(), Arc::new(disk.clone()), failures.clone())?;
     let durable = Arc::new(AtomicU64::new(u64::MAX));
     let (ops, thread) = (log.ops.clone(), log.thread);
     let stop = Box::new(move || {
@@ -40,7 +45,7 @@ fn open(disk: &SimDisk) -> Opened {
         assert!(ops.send(Op::Stop(done)).is_ok());
         thread();
     });
-    Opened { store: LogStore::new(log.entries, log.reader, log.ops, durable, failures), stop }
+    Ok(Opened { store: LogStore::new(log.entries, log.reader, log.ops, durable, failures), stop })
 }
 
 async fn append(store: &mut LogStore, entries: Vec<Entry>) {
