@@ -6,7 +6,9 @@ use crate::run::start_raft;
 use net::clock;
 use nm_core::state::{Cluster, State};
 use nm_raft::RaftError;
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use types::{Code, Error, Result};
 
@@ -17,9 +19,16 @@ const CLUSTER: &str = "cluster";
 /// What a name manager keeps.
 const DATA: [&str; 2] = ["raft", "state.redb"];
 
+/// Writes a small file for its owner only; durable but for its name.
+fn note(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(file.sync_all()?)
+}
+
 /// Remembers that the data of this folder was found damaged: it may open all the same.
 pub(crate) fn mark_damaged(data: &Path, why: &Error) {
-    if let Err(error) = std::fs::write(data.join(DAMAGED), format!("{why}\n")) {
+    if let Err(error) = note(&data.join(DAMAGED), &format!("{why}\n")) {
         tracing::warn!(%error, "cannot note that the data is damaged");
     }
 }
@@ -28,10 +37,8 @@ pub(crate) fn mark_damaged(data: &Path, why: &Error) {
 pub(crate) fn mark_sound(data: &Path, cluster: &Cluster) -> Result<()> {
     let path = data.join(CLUSTER);
     if !path.exists() {
-        let mut file = std::fs::File::create(&path)?;
         let id: String = cluster.cluster_id.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{id}")?;
-        file.sync_all()?;
+        note(&path, &format!("{id}\n"))?;
         std::fs::File::open(data)?.sync_all()?;
     }
     match std::fs::remove_file(data.join(DAMAGED)) {
