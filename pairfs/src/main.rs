@@ -55,12 +55,22 @@ fn main() -> ExitCode {
 /// Help and version go out as they are; what is wrong with the words becomes one line like any error.
 fn usage(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // A closed pipe is no reason to complain.
-        let _ = error.print();
-        return ExitCode::from(if asked { 0 } else { Code::Usage.exit_status() });
-    }
     let json = std::env::args_os().any(|word| word == "--json");
+    let explained = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if asked || (explained && !json) {
+        return match error.print() {
+            // A closed pipe is no reason to complain.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                output::error(&output::unwritable(&error), json);
+                ExitCode::from(Code::Io.exit_status())
+            }
+            _ => ExitCode::from(if asked { 0 } else { Code::Usage.exit_status() }),
+        };
+    }
+    if explained {
+        output::error(&Error::new(Code::Usage, "a command is missing", "see --help"), json);
+        return ExitCode::from(Code::Usage.exit_status());
+    }
     output::error(&Error::new(Code::Usage, complaint(&error.to_string()), "see --help"), json);
     ExitCode::from(Code::Usage.exit_status())
 }
@@ -68,7 +78,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// What clap complains about, without the usage that follows it.
 fn complaint(text: &str) -> String {
     let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first.trim_start_matches("error: ").split_whitespace().collect();
+    let words = first.trim_start_matches("error: ").split_whitespace();
+    // What is wrong with a value has a code of its own, of which the first is enough.
+    let words: Vec<&str> =
+        words.filter(|word| !(word.starts_with("error[") && word.ends_with("]:"))).collect();
     words.join(" ").trim_end_matches(['.', ':']).to_owned()
 }
 

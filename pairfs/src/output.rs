@@ -6,9 +6,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
-/// Prints to standard output. When its reader has gone (`pairfs ls | head`) the process ends quietly.
+/// Prints to standard output. When its reader has gone (`pairfs ls | head`) the process ends quietly, unless it has more to
+/// do than to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Printer {
     /// JSON was asked for.
@@ -20,6 +21,8 @@ pub struct Printer {
     /// Standard output is a terminal.
     pub terminal: bool,
     colour: bool,
+    /// A reader that has gone ends nothing.
+    goes_on: bool,
 }
 
 /// How text stands out.
@@ -57,13 +60,23 @@ impl Printer {
     pub fn new(json: bool, quiet: bool, verbose: u8) -> Printer {
         let terminal = std::io::stdout().is_terminal();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Printer { json, quiet, verbose, terminal, colour: terminal && wanted && !json }
+        Printer { json, quiet, verbose, terminal, colour: terminal && wanted && !json, goes_on: false }
+    }
+
+    /// The same for a command whose work goes on when nobody reads what it says.
+    pub fn that_goes_on(self) -> Printer {
+        Printer { goes_on: true, ..self }
     }
 
     /// Bytes as they are.
     pub fn bytes(self, bytes: &[u8]) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        written(out.write_all(bytes).and_then(|()| out.flush()))
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe && self.goes_on => Ok(()),
+            // Nobody reads any more, so nobody waits for the rest.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other.map_err(|error| unwritable(&error)),
+        }
     }
 
     /// A line for people.
@@ -156,12 +169,10 @@ impl<T: AsRef<str>> From<T> for Field {
     }
 }
 
-fn written(result: std::io::Result<()>) -> Result<()> {
-    match result {
-        // Nobody reads any more, so nobody waits for the rest.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(Error::from),
-    }
+/// The error that standard output takes nothing more.
+pub fn unwritable(error: &std::io::Error) -> Error {
+    let code = if error.kind() == ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
+    Error::new(code, format_args!("standard output: {error}"), "look where it leads")
 }
 
 /// Control characters as escapes.
@@ -278,7 +289,8 @@ mod tests {
 
     #[test]
     fn colours_do_not_move_the_columns() {
-        let printer = Printer { json: false, quiet: false, verbose: 0, terminal: true, colour: true };
+        let printer =
+            Printer { json: false, quiet: false, verbose: 0, terminal: true, colour: true, goes_on: false };
         let row = [Field::from("a"), Field::new("alive", Style::Good), Field::from(""), Field::from("a")];
         assert_eq!(printer.paint_fields(" a  alive    a", &row), " a  \x1b[32malive\x1b[0m    a");
         assert_eq!(Field::from("a\nb"), Field { text: "a\\nb".into(), style: Style::Plain });

@@ -2,6 +2,7 @@
 
 use pairfs_tests::{Cluster, command};
 use serde_json::Value;
+use std::process::Command;
 
 #[test]
 fn exit_statuses_are_those_of_the_table() {
@@ -200,4 +201,67 @@ fn members_and_streams_answer_programs_in_json() {
     for line in cluster.take_up().end().ok().json_lines() {
         assert!(line.is_object(), "{line}");
     }
+}
+
+/// Runs a line of a shell, in which `pairfs` is the program on the cluster; its exit status and standard error.
+fn shell(cluster: &Cluster, line: &str) -> (Option<i32>, String) {
+    let program = pairfs_tests::binary::pairfs().display().to_string();
+    let script = format!("pairfs() {{ '{program}' --dir '{}' \"$@\"; }}; {line}", cluster.dir().display());
+    let output = Command::new("sh").args(["-c", &script]).current_dir(cluster.desk()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_transfer_goes_on_to_its_end_when_nobody_reads_what_it_says() {
+    const FILES: usize = 400;
+    let cluster = Cluster::start(true);
+    let tree = cluster.desk().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for number in 0..FILES {
+        std::fs::write(tree.join(format!("file-{number:03}")), b"content").unwrap();
+    }
+    let (_, said) = shell(&cluster, "{ pairfs put -v -r tree/. /tree; echo $? >put; } | head -n 1");
+    assert_eq!(std::fs::read_to_string(cluster.desk().join("put")).unwrap(), "0\n", "{said}");
+    assert_eq!(cluster.pairfs(&["--json", "ls", "/tree"]).ok().json_lines().len(), FILES);
+    let (_, said) = shell(&cluster, "{ pairfs --json get -r /tree/. back; echo $? >got; } | head -n 1");
+    assert_eq!(std::fs::read_to_string(cluster.desk().join("got")).unwrap(), "0\n", "{said}");
+    assert_eq!(std::fs::read_dir(cluster.desk().join("back")).unwrap().count(), FILES, "no drafts either");
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_an_error_that_says_so() {
+    let cluster = Cluster::start(true);
+    cluster.write("/file", b"content");
+    std::fs::write(cluster.desk().join("local"), b"local").unwrap();
+    for words in [
+        "ls",
+        "read /file",
+        "get /file -",
+        "--json status",
+        "stream /file",
+        "put local /put",
+        "--json put local /put",
+        "node stop ss1_backup",
+        "node start ss1_backup --json",
+        "--help",
+    ] {
+        let (status, said) = shell(&cluster, &format!("pairfs {words} >/dev/full"));
+        assert_eq!(status, Some(1), "{words}: {said}");
+        assert!(said.contains("standard output") && said.lines().count() == 1, "{words}: {said}");
+    }
+    assert_eq!(cluster.read("/put"), b"local", "it was put all the same");
+}
+
+#[test]
+fn wrong_words_are_told_once_with_one_code() {
+    let cluster = Cluster::empty(false);
+    for words in [&["find", "["][..], &["read", "/x", "--range", "5"], &["read", "/x", "--version", "x"]] {
+        let ran = cluster.pairfs(words).exits(2);
+        assert_eq!(ran.stderr.matches("error[").count(), 1, "{}", ran.stderr);
+    }
+    // Help for people, an object for programs.
+    assert!(cluster.pairfs(&["node"]).exits(2).stderr.contains("Usage"));
+    assert_eq!(cluster.pairfs(&["--json", "node"]).exits(2).code().as_deref(), Some("USAGE"));
+    let folder = cluster.desk().display().to_string();
+    assert_eq!(cluster.pairfs(&["digest", &folder]).exits(2).code().as_deref(), Some("IS_A_FOLDER"));
 }

@@ -278,11 +278,7 @@ async fn grown(client: &Client, path: &str, mut seen: VersionNumber, size: u64) 
 /// # Errors
 /// Those of the local file.
 pub fn digest(context: &Context, args: &DigestArgs) -> Result<()> {
-    let shown = args.local.display();
-    let failed = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
-        Error::new(code, format_args!("{shown}: {error}"), "check the local file")
-    };
+    let failed = |error: std::io::Error| trouble(&args.local, &error);
     let (digest, bytes) = match args.local == Path::new("-") {
         true => digest_of(std::io::stdin().lock()).map_err(failed)?,
         false => digest_of(std::fs::File::open(&args.local).map_err(failed)?).map_err(failed)?,

@@ -1,8 +1,10 @@
 //! What `up`, `down`, `node`, `demo` and `bench` print: lines for people, or objects for programs.
 
+use crate::output::unwritable;
 use serde_json::{Value, json};
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use types::Result;
 
 /// Prints lines on stdout; silent when quiet, coloured on a terminal. With `--json` each is an object that names what it
 /// is: `text`, `step`, `holds`, `command`. A reader that went away is no error: the work goes on.
@@ -30,11 +32,20 @@ impl Narrator {
         self.say("text", &text);
     }
 
-    /// What programs wait for: with `--json` the object, also when quiet; else the line.
-    pub fn result(self, object: &Value, text: impl Display) {
-        match self.json {
-            true => print(object),
-            false => self.line(text),
+    /// What programs wait for: with `--json` the object, also when quiet; else the line. Other than of a line it is an error
+    /// that it cannot be said.
+    ///
+    /// # Errors
+    /// `DISK_FULL`, `IO`; none if nobody reads any more.
+    pub fn result(self, object: &Value, text: impl Display) -> Result<()> {
+        let written = match (self.json, self.quiet) {
+            (true, _) => writeln!(std::io::stdout(), "{object}"),
+            (false, false) => writeln!(std::io::stdout(), "{text}"),
+            (false, true) => Ok(()),
+        };
+        match written {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
+            _ => Ok(()),
         }
     }
 

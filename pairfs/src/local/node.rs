@@ -71,8 +71,7 @@ pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Na
                 let next = format_args!("look into its log, or use `pairfs node kill {name}`");
                 return Err(Error::new(Code::Timeout, what, next));
             }
-            gone(&cluster, name, &running, "stopped", narrator);
-            Ok(())
+            gone(&cluster, name, &running, "stopped", narrator)
         }
         What::Kill { name } => {
             let Some(running) = find(&cluster, name, narrator)? else { return Ok(()) };
@@ -81,8 +80,7 @@ pub fn node(dir: &Path, args: &NodeArgs, timeout: Option<Duration>, narrator: Na
                 let what = format_args!("{name} was killed, but the system still keeps it");
                 return Err(Error::new(Code::Timeout, what, "look whether its disk hangs"));
             }
-            gone(&cluster, name, &running, "killed", narrator);
-            Ok(())
+            gone(&cluster, name, &running, "killed", narrator)
         }
     }
 }
@@ -104,8 +102,7 @@ fn start(cluster: &Cluster, name: &str, how: How, patience: Patience, narrator: 
         text.push_str("\nit is being rebuilt: `pairfs status` shows for whom it waits");
         text.push_str(&format!("\nadmin has a new key, in {}; keys given before do not work", key.display()));
     }
-    narrator.result(&object, text);
-    Ok(())
+    narrator.result(&object, text)
 }
 
 /// The process of a member; that there is none is told, and no error.
@@ -114,16 +111,16 @@ fn find(cluster: &Cluster, name: &str, narrator: Narrator) -> Result<Option<Runn
     let running = Running::find(cluster, name);
     if running.is_none() {
         let object = json!({"name": name, "state": "stopped", "pid": null});
-        narrator.result(&object, format_args!("{name} does not run"));
+        narrator.result(&object, format_args!("{name} does not run"))?;
     }
     Ok(running)
 }
 
-fn gone(cluster: &Cluster, name: &str, running: &Running, state: &str, narrator: Narrator) {
+fn gone(cluster: &Cluster, name: &str, running: &Running, state: &str, narrator: Narrator) -> Result<()> {
     let pid = running.pid().unsigned_abs();
     process::forget_pid(cluster, name, pid);
     let has = if state == "stopped" { "has" } else { "was" };
-    narrator.result(&json!({"name": name, "state": state, "pid": pid}), format_args!("{name} {has} {state}"));
+    narrator.result(&json!({"name": name, "state": state, "pid": pid}), format_args!("{name} {has} {state}"))
 }
 
 /// Stops what runs in `dir`; nothing is no error.
@@ -158,8 +155,7 @@ pub fn down(dir: &Path, narrator: Narrator) -> Result<()> {
     let (dir, ran) = (cluster.dir().display(), asked || count > 0);
     let text =
         if ran { format!("the cluster in {dir} has stopped") } else { format!("nothing runs in {dir}") };
-    narrator.result(&json!({"dir": cluster.dir(), "state": "stopped", "ran": ran}), text);
-    Ok(())
+    narrator.result(&json!({"dir": cluster.dir(), "state": "stopped", "ran": ran}), text)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub async fn up(dir: &Path, args: &UpArgs, timeout: Option<Duration>, narrator: 
         tokio::select! {
             () = stop.next() => return finish(supervisor, stop, narrator).await,
             Some(exit) = supervisor.exits.recv() => {
-                narrator.result(&json!({"ended": exit.name, "text": describe(&exit)}), describe(&exit));
+                let _ = narrator.result(&json!({"ended": exit.name, "text": describe(&exit)}), describe(&exit));
             }
         }
     }
@@ -188,7 +188,9 @@ fn announce(cluster: &Cluster, shown: &Path, narrator: Narrator, detached: bool)
             "admin_key": cluster.path("admin.key"),
             "detached": detached,
         });
-        return narrator.result(&object, "");
+        // The cluster serves, whoever hears of it.
+        let _ = narrator.result(&object, "");
+        return;
     }
     let pace = if file.fast { " · fast: a lost server is noticed within 1.5 s" } else { "" };
     narrator.line(format_args!("{} from {}{pace}\n", narrator.bold("PairFS serves"), shown.display()));

@@ -190,12 +190,12 @@ impl Get {
                 if !self.common.dry_run {
                     local::set_mode(&local, &stat, record.mode)?;
                 }
-                self.report.did(Action::Skipped, "", &shown(), 0)?;
+                self.report.did(Action::Skipped, "", &shown(), 0);
                 Ok(Taken::Nothing)
             }
             (Remote::File, _) => Ok(Taken::Job(Job::Read { remote, local, record: Box::new(record), how })),
             (Remote::Symlink, Some(Kind::Link(target))) if target == record.target => {
-                self.report.did(Action::Skipped, "", &shown(), 0)?;
+                self.report.did(Action::Skipped, "", &shown(), 0);
                 Ok(Taken::Nothing)
             }
             (Remote::Symlink, _) => {
@@ -268,7 +268,8 @@ impl Get {
                 if !self.common.dry_run {
                     local::make_folder(path, folder.kept.mode)?;
                 }
-                self.report.did(Action::Folder, "", &shown, 0)
+                self.report.did(Action::Folder, "", &shown, 0);
+                Ok(())
             }
         }
     }
@@ -278,7 +279,8 @@ impl Get {
         if !self.common.dry_run {
             local::delete(path)?;
         }
-        self.report.did(Action::Deleted, "", &path.display().to_string(), 0)
+        self.report.did(Action::Deleted, "", &path.display().to_string(), 0);
+        Ok(())
     }
 
     /// What the source has not.
@@ -315,16 +317,18 @@ impl Get {
                         .map_err(|error| local::trouble(local, &error))?;
                     local::set_attributes(local, *kept, false)?;
                 }
-                self.report.did(Action::Link, target, &local.display().to_string(), 0)
+                self.report.did(Action::Link, target, &local.display().to_string(), 0);
+                Ok(())
             }
             Job::Read { remote, local, record, how } => {
                 let shown = local.display().to_string();
                 let size = record.head_version().map_or(0, |head| head.size);
                 if *how == How::Clear {
-                    self.report.did(Action::Deleted, "", &shown, 0)?;
+                    self.report.did(Action::Deleted, "", &shown, 0);
                 }
                 if self.common.dry_run {
-                    return self.report.did(Action::File, remote, &shown, size);
+                    self.report.did(Action::File, remote, &shown, size);
+                    return Ok(());
                 }
                 let size = match self.read(remote, local, record, *how).await {
                     // It changed often since it was listed.
@@ -335,7 +339,8 @@ impl Get {
                     }
                     other => other?,
                 };
-                self.report.did(Action::File, remote, &shown, size)
+                self.report.did(Action::File, remote, &shown, size);
+                Ok(())
             }
         }
     }

@@ -214,12 +214,12 @@ impl Put {
             (Kind::File(stat), Some(There::File { size, mtime_ms }))
                 if stat.size == size && stat.mtime_ms == mtime_ms =>
             {
-                self.report.did(Action::Skipped, "", &remote, 0)?;
+                self.report.did(Action::Skipped, "", &remote, 0);
                 Ok(Taken::Nothing)
             }
             (Kind::File(stat), _) => Ok(Taken::Job(Job::Write { local, remote, stat, replace, parents })),
             (Kind::Link(target), Some(There::Link(old))) if old == target => {
-                self.report.did(Action::Skipped, "", &remote, 0)?;
+                self.report.did(Action::Skipped, "", &remote, 0);
                 Ok(Taken::Nothing)
             }
             (Kind::Link(target), there) => {
@@ -259,7 +259,7 @@ impl Put {
                 std::fs::read_dir(&folder.local).map_err(|error| local::trouble(&folder.local, &error))?;
                 self.make_room(&folder.remote, Old::Single).await?;
             }
-            self.report.did(Action::Folder, "", &folder.remote, 0)?;
+            self.report.did(Action::Folder, "", &folder.remote, 0);
             if !self.common.dry_run {
                 let parents = !folder.top || self.common.parents;
                 self.client.mkdir_with(&folder.remote, making(parents, here)).await?;
@@ -353,7 +353,8 @@ impl Put {
                     let options = RemoveOptions { recursive: true, ..RemoveOptions::default() };
                     self.client.remove(remote, &options).await?;
                 }
-                self.report.did(Action::Deleted, "", remote, 0)
+                self.report.did(Action::Deleted, "", remote, 0);
+                Ok(())
             }
             Job::Link { local, remote, target, replace } => {
                 let attributes = local::attributes(local)?;
@@ -361,7 +362,8 @@ impl Put {
                 if !self.common.dry_run {
                     self.client.symlink(remote, target, attributes, None).await?;
                 }
-                self.report.did(Action::Link, target, remote, 0)
+                self.report.did(Action::Link, target, remote, 0);
+                Ok(())
             }
             Job::Write { local, remote, stat, replace, parents } => {
                 let shown = local.display().to_string();
@@ -371,10 +373,12 @@ impl Put {
                     self.make_room(remote, *replace).await?;
                 }
                 if self.common.dry_run {
-                    return self.report.did(Action::File, &shown, remote, stat.size);
+                    self.report.did(Action::File, &shown, remote, stat.size);
+                    return Ok(());
                 }
                 let size = self.write(local, remote, *stat, *parents).await?;
-                self.report.did(Action::File, &shown, remote, size)
+                self.report.did(Action::File, &shown, remote, size);
+                Ok(())
             }
         }
     }
@@ -388,7 +392,8 @@ impl Put {
             let options = RemoveOptions { recursive: replace == Old::Folder, ..RemoveOptions::default() };
             self.client.remove(remote, &options).await?;
         }
-        self.report.did(Action::Deleted, "", remote, 0)
+        self.report.did(Action::Deleted, "", remote, 0);
+        Ok(())
     }
 
     async fn write(&self, path: &Path, remote: &str, stat: Stat, parents: bool) -> Result<u64> {

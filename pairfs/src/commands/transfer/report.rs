@@ -48,6 +48,8 @@ pub struct Report {
     renamed: AtomicBool,
     /// The first error, or the one that ended all.
     error: Mutex<Option<Error>>,
+    /// Why standard output does not say what was done.
+    unsaid: Mutex<Option<Error>>,
     terminal: bool,
 }
 
@@ -59,6 +61,8 @@ impl Report {
     /// Of a command that begins now.
     pub fn new(out: Printer, verb: &'static str, dry_run: bool) -> Report {
         let zero = AtomicU64::default;
+        // What is read no more is put and got all the same.
+        let out = out.that_goes_on();
         Report {
             out,
             verb,
@@ -75,13 +79,15 @@ impl Report {
             under_way: Mutex::default(),
             stopped: AtomicBool::new(false),
             renamed: AtomicBool::new(false),
-            error: Mutex::new(None),
+            error: Mutex::default(),
+            unsaid: Mutex::default(),
             terminal: std::io::stderr().is_terminal() && !out.quiet && !out.json,
         }
     }
 
-    /// Notes what was done (or would be): `from` and `to` as people know them.
-    pub fn did(&self, action: Action, from: &str, to: &str, bytes: u64) -> Result<()> {
+    /// Notes what was done (or would be): `from` and `to` as people know them. That it cannot be said is told at the end:
+    /// it is done.
+    pub fn did(&self, action: Action, from: &str, to: &str, bytes: u64) {
         let (count, word) = match action {
             Action::File => (&self.files, self.verb),
             Action::Folder => (&self.folders, "mkdir"),
@@ -95,21 +101,28 @@ impl Report {
         }
         if self.out.json {
             if action == Action::Skipped {
-                return Ok(());
+                return;
             }
             let size = (action == Action::File).then_some(bytes);
             let from = if from.is_empty() { Value::Null } else { from.into() };
-            return self.out.object(&json!({"action": word, "from": from, "to": to, "size": size}));
+            let object = json!({"action": word, "from": from, "to": to, "size": size});
+            return self.said(self.out.object(&object));
         }
         let shown = if self.dry_run { action != Action::Skipped } else { self.out.verbose > 0 };
         if !shown || (self.out.quiet && !self.dry_run) {
-            return Ok(());
+            return;
         }
         self.clear_line();
         let to = self.out.name(to);
-        match from {
+        self.said(match from {
             "" => self.out.line(format!("{word} {to}")),
             from => self.out.line(format!("{word} {} -> {to}", self.out.name(from))),
+        });
+    }
+
+    fn said(&self, result: Result<()>) {
+        if let Err(error) = result {
+            locked(&self.unsaid).get_or_insert(error);
         }
     }
 
@@ -162,8 +175,10 @@ impl Report {
     pub fn warn(&self, text: &str) {
         self.warned.fetch_add(1, Ordering::Relaxed);
         self.clear_line();
-        if !self.out.quiet {
-            eprintln!("pairfs: warning: {}", output::escaped(text));
+        match (self.out.quiet, self.out.json) {
+            (true, _) => {}
+            (_, true) => eprintln!("{}", json!({"warning": {"message": text}})),
+            _ => eprintln!("pairfs: warning: {}", output::escaped(text)),
         }
     }
 
@@ -212,11 +227,12 @@ impl Report {
         let nothing = files + folders + links + deleted + skipped == 0;
         let error = locked(&self.error).take();
         if self.out.json {
-            self.out.object(&json!({"summary": {
+            let summary = json!({"summary": {
                 "files": files, "folders": folders, "links": links, "deleted": deleted, "skipped": skipped,
                 "failed": failed, "warnings": get(&self.warned), "bytes": bytes, "dry_run": self.dry_run,
                 "seconds": self.begin.elapsed().as_secs_f64(),
-            }}))?;
+            }});
+            self.said(self.out.object(&summary));
         } else if !self.out.quiet && (!nothing || failed != 1) {
             let would = if self.dry_run { "would be " } else { "" };
             let done = if self.verb == "put" { "put" } else { "got" };
@@ -235,10 +251,10 @@ impl Report {
             if failed > 0 {
                 parts.push(format!("{failed} failed"));
             }
-            self.out.line(format!("{}, in {}", parts.join(", "), span(self.begin.elapsed())))?;
+            self.said(self.out.line(format!("{}, in {}", parts.join(", "), span(self.begin.elapsed()))));
         }
         match error {
-            None => Ok(()),
+            None => locked(&self.unsaid).take().map_or(Ok(()), Err),
             // What was asked for was one thing, and its error is told once, here or above.
             Some(error) if self.is_stopped() => Err(error),
             Some(error) => Err(Error::new(

@@ -187,7 +187,7 @@ async fn measure_all(
         // All tasks of the client take turns on this thread, as in most programs that use the library.
         let measured = LocalSet::new().run_until(bench.measure(work)).await?;
         if json {
-            measured.iter().for_each(|line| narrator.result(&line.json(), ""));
+            measured.iter().try_for_each(|line| narrator.result(&line.json(), ""))?;
         }
         lines.extend(measured);
     }
