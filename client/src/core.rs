@@ -16,6 +16,7 @@ use types::command::Asker;
 use types::ids::{ClientId, RequestKey};
 use types::message::manager::{Attached, MemberAddr, Placement};
 use types::path::{PathName, Quoted};
+use types::record::Record;
 use types::{Code, Effect, Error, Result};
 
 /// The parts of a client.
@@ -204,6 +205,30 @@ fn nobody_acts(placement: Option<&Placement>) -> Error {
 /// `BAD_PATH`.
 pub(crate) fn parse(path: &str) -> Result<PathName> {
     PathName::given(path)
+}
+
+/// Refuses a path that is written as a folder where a file is to be.
+///
+/// # Errors
+/// `BAD_PATH`.
+pub(crate) fn for_a_file(path: &PathName) -> Result<()> {
+    if path.must_be_folder() && !path.is_root() {
+        let what = format_args!("{} is written as a folder", Quoted(&format!("{path}/")));
+        return Err(Error::new(Code::BadPath, what, "leave the '/' at its end out"));
+    }
+    Ok(())
+}
+
+/// Refuses what is no folder at a path that is written as one, whatever is to be done with it.
+///
+/// # Errors
+/// `NOT_A_FOLDER`.
+pub(crate) fn fits(path: &PathName, record: Option<&Record>) -> Result<()> {
+    if path.must_be_folder() && record.is_some_and(|record| !record.is_folder()) {
+        let what = format_args!("{} is no folder", Quoted(&path.to_string()));
+        return Err(Error::new(Code::NotAFolder, what, "leave the '/' at its end out"));
+    }
+    Ok(())
 }
 
 /// The error for the root where a name is needed.

@@ -1,6 +1,6 @@
 //! Everything about one file or folder.
 
-use crate::core::{Core, parse};
+use crate::core::{Core, fits, parse};
 use crate::lookup::{describe, locate};
 use types::capability::right;
 use types::ids::VersionNumber;
@@ -108,10 +108,7 @@ pub(crate) async fn info(core: &Core, path: &str) -> Result<Info> {
     let located = describe(&core.manager, &name, &mut core.retry()).await?;
     let durability = effective(&located);
     let record = located.record.ok_or_else(|| Error::not_found(Quoted(path)))?;
-    if name.must_be_folder() && !record.is_folder() {
-        let what = format_args!("{} is no folder", Quoted(path));
-        return Err(Error::new(types::Code::NotAFolder, what, "leave the trailing '/' out"));
-    }
+    fits(&name, Some(&record))?;
     let members = located.placement.iter().flat_map(|placement| &placement.members);
     let copies = members
         .map(|member| Copy { server: member.name.clone(), held: located.held_by.contains(&member.name) })

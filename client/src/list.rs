@@ -1,6 +1,7 @@
 //! Listing a folder, page by page: a million names stream.
 
 use crate::core::{Core, parse};
+use crate::info::entry;
 use std::sync::Arc;
 use types::Result;
 use types::message::manager::{List, ListRequest};
@@ -12,6 +13,8 @@ pub struct Listing {
     request: ListRequest,
     left: Option<u64>,
     done: bool,
+    /// It is written as a folder; whether it is one has to be looked at.
+    unsure: bool,
 }
 
 /// What listings are ordered by and continued after: a folder's name ends with `/`.
@@ -21,9 +24,11 @@ pub fn sort_name(record: &Record) -> String {
 
 impl Listing {
     pub(crate) fn new(core: Arc<Core>, path: &str, after: &str, limit: Option<u64>) -> Result<Listing> {
+        let path = parse(path)?;
+        let unsure = path.must_be_folder() && !path.is_root();
         let request =
-            ListRequest { path: parse(path)?.to_string(), after: after.to_owned(), ..ListRequest::default() };
-        Ok(Listing { core, request, left: limit, done: limit == Some(0) })
+            ListRequest { path: path.to_string(), after: after.to_owned(), ..ListRequest::default() };
+        Ok(Listing { core, request, left: limit, done: limit == Some(0), unsure })
     }
 
     /// Where another listing would go on after the entries given so far; none at the end.
@@ -34,8 +39,12 @@ impl Listing {
     /// The next entries; none at the end.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `UNAVAILABLE` after the timeout.
+    /// `NOT_FOUND`; `NOT_A_FOLDER` at a path that is written as one; `UNAVAILABLE` after the timeout.
     pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
+        if std::mem::take(&mut self.unsure) {
+            // A file is listed by itself.
+            entry(&self.core, &format!("{}/", self.request.path)).await?;
+        }
         while !self.done {
             self.request.limit = u32::try_from(self.left.unwrap_or(0)).unwrap_or(u32::MAX);
             let mut retry = self.core.retry();

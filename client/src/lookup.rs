@@ -2,6 +2,7 @@
 //! what a file's content is, its acting member says each time.
 
 use crate::bounds::LOOKUPS_MAX;
+use crate::core::fits;
 use crate::manager::Manager;
 use crate::retry::Retry;
 use prost::Message;
@@ -256,6 +257,7 @@ pub(crate) async fn locate(
         || LocateRequest { path: path.to_string(), rights, may_be_missing, ..LocateRequest::default() };
     let located = manager.call::<Locate>(request, retry).await?;
     learn(manager, &located);
+    fits(path, located.record.as_ref())?;
     Ok(located)
 }
 

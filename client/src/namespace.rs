@@ -1,7 +1,8 @@
 //! Changes of the namespace: made by the name manager alone, each under a request key.
 
 use crate::ask::ask;
-use crate::core::{Core, not_the_root, parse};
+use crate::core::{Core, for_a_file, not_the_root, parse};
+use crate::info::entry;
 use types::command::{Answer, Asker, Make, Move, Remove, SetDurability};
 use types::ids::RequestKey;
 use types::limits::PATH_MAX;
@@ -94,9 +95,8 @@ pub(crate) async fn make(core: &Core, path: &str, kind: Kind, options: MakeOptio
             _ => not_the_root(path),
         });
     }
-    if kind == Kind::File && name.must_be_folder() {
-        let what = format_args!("{} is written as a folder", types::path::Quoted(path));
-        return Err(Error::new(types::Code::BadPath, what, "leave the trailing '/' out"));
+    if kind == Kind::File {
+        for_a_file(&name)?;
     }
     let operation = if kind == Kind::Folder { "mkdir" } else { "create" };
     let words = attributes.words();
@@ -170,6 +170,10 @@ pub(crate) async fn remove(core: &Core, path: &str, options: &RemoveOptions) -> 
     let name = parse(path)?;
     if name.is_root() {
         return Err(not_the_root(path));
+    }
+    if name.must_be_folder() {
+        // The request knows names only.
+        entry(core, path).await?;
     }
     let flags = [(options.recursive, "recursive"), (options.now, "now"), (options.force, "force")];
     let conditions: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();

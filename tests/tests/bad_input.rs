@@ -71,6 +71,33 @@ fn a_path_may_be_written_as_shells_and_people_write_it() {
 }
 
 #[test]
+fn what_is_written_as_a_folder_and_is_a_file_is_refused_by_every_command() {
+    let cluster = Cluster::start(true);
+    cluster.write("/file", b"content");
+    let local = cluster.desk().join("local");
+    std::fs::write(&local, b"local").unwrap();
+    let (local, back) = (local.to_str().unwrap(), cluster.desk().join("back"));
+    for path in ["/file/", "/file/."] {
+        for command in ["read", "info", "rm", "stream", "ls", "durability"] {
+            refused(&cluster, &[command, path], 2, "NOT_A_FOLDER");
+        }
+        refused(&cluster, &["write", path, local], 2, "BAD_PATH");
+        refused(&cluster, &["create", path], 2, "BAD_PATH");
+        refused(&cluster, &["put", local, path], 2, "NOT_A_FOLDER");
+        refused(&cluster, &["get", path, back.to_str().unwrap()], 2, "NOT_A_FOLDER");
+        for command in ["mv", "cp"] {
+            refused(&cluster, &[command, path, "/elsewhere"], 2, "NOT_A_FOLDER");
+        }
+    }
+    refused(&cluster, &["find", "*", "/file"], 2, "NOT_A_FOLDER");
+    assert_eq!(cluster.read("/file"), b"content", "it is still there");
+    cluster.pairfs(&["mkdir", "/folder/"]).ok();
+    cluster.pairfs(&["ls", "/folder/"]).ok();
+    cluster.pairfs(&["rm", "-r", "/folder/."]).ok();
+    refused(&cluster, &["info", "/folder"], 3, "NOT_FOUND");
+}
+
+#[test]
 fn a_name_of_255_bytes_is_fine_and_control_characters_do_not_reach_a_terminal() {
     let cluster = Cluster::start(true);
     let longest = format!("/{}", "n".repeat(255));

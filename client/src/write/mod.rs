@@ -14,7 +14,7 @@ pub use copy::CopyOptions;
 pub(crate) use copy::copy;
 pub use receipt::Receipt;
 
-use crate::core::{Core, not_the_root, parse};
+use crate::core::{Core, for_a_file, not_the_root, parse};
 use crate::namespace::{self, MakeOptions};
 use content::Start;
 use request::Request;
@@ -73,6 +73,7 @@ pub(crate) async fn write(
 ) -> Result<Receipt> {
     let name = parse(path)?;
     let Some((folder, _)) = name.split_last() else { return Err(not_the_root(path)) };
+    for_a_file(&name)?;
     if options.append && (options.if_version.is_some() || options.create_only) {
         let what = "an append has no condition on the version";
         return Err(Error::new(Code::Usage, what, "leave --if-version out"));

@@ -70,6 +70,10 @@ struct Page {
 pub async fn find(context: &Context, args: &FindArgs) -> Result<()> {
     let client = context.connect().await?;
     let start = PathName::given(&args.path)?.to_string();
+    if client.entry(&args.path).await?.is_some_and(|entry| !entry.is_folder()) {
+        let what = format_args!("{start} is no folder");
+        return Err(Error::new(Code::NotAFolder, what, "give the folder to look in"));
+    }
     let mut pages = vec![Page { folder: start.clone(), after: String::new() }];
     let mut running = JoinSet::new();
     loop {

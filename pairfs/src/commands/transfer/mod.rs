@@ -17,7 +17,6 @@ use client::Client;
 use report::Report;
 use std::path::{Path, PathBuf};
 use types::limits::CHUNK;
-use types::path::PathName;
 use types::record::Record;
 use types::{Code, Error, Result};
 
@@ -178,5 +177,5 @@ fn needs_recursive(what: impl std::fmt::Display) -> Error {
 
 /// What stands at a remote path; the path is checked.
 async fn remote_entry(client: &Client, path: &str) -> Result<Option<Record>> {
-    client.entry(&PathName::given(path)?.to_string()).await
+    client.entry(path).await
 }
