@@ -52,7 +52,7 @@ impl Narrator {
     fn say(self, what: &str, text: &dyn Display) {
         match (self.quiet, self.json) {
             (true, _) => {}
-            (false, true) => print(&json!({ what: text.to_string().trim() })),
+            (false, true) => print(json!({ what: text.to_string().trim() })),
             (false, false) => print(text),
         }
     }
