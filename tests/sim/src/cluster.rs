@@ -1,5 +1,6 @@
 //! The hosts of a cluster, and time.
 
+use crate::faults::ROOMY;
 use crate::host::{Condition, Machine};
 use crate::network::{Network, Tick};
 use crate::oracle::Violation;
@@ -205,7 +206,11 @@ impl Cluster {
     /// As [`replace_disk`](Self::replace_disk).
     pub fn change_disk(&mut self, host: usize, image: Option<SimDisk>) -> Result<()> {
         match image {
-            Some(image) => self.hosts[host].disk = image,
+            Some(image) => {
+                // It may be of a time when the disk was full.
+                image.set_full(ROOMY);
+                self.hosts[host].disk = image;
+            }
             None => self.replace_disk(host)?,
         }
         self.timeline.note(self.now, &format!("{} has another disk", self.hosts[host].name));

@@ -45,7 +45,7 @@ pub enum Fault {
 }
 
 /// Room of a disk that nobody fills, in bytes.
-const ROOMY: u64 = 1 << 40;
+pub const ROOMY: u64 = 1 << 40;
 
 /// How often what happens.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use crate::oracle::{
     Violation, i3_no_torn_reads, i4_deletes_stay_deleted, i5_convergence, i6_integrity, i7_rebuild,
     i8_authority, i9_bounded,
 };
-use crate::stranger;
+use crate::trees::{self, Grown};
+use crate::{oracle, stranger};
 use client::fsck::{FsckOptions, Report};
 use client::{Client, ReadOptions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ struct Found {
     there: BTreeSet<String>,
     finals: BTreeMap<String, Final>,
     attempts: Vec<Attempt>,
+    /// What is wrong with trees.
+    trees: Vec<Violation>,
     trouble: Option<String>,
     done: bool,
 }
@@ -64,6 +67,7 @@ pub fn judge(cluster: &mut Cluster, history: &History, rebuild: bool) -> Vec<Vio
         violations.extend(i6_integrity::copies(report));
     }
     violations.extend(i8_authority::refused(&first.attempts));
+    violations.extend(first.trees.clone());
     if first.trouble.is_none() && first.done {
         violations.extend(own_files(&requests, &first.finals));
         violations.extend(removed_files(&requests, |path| first.there.contains(path)));
@@ -86,6 +90,7 @@ pub fn judge(cluster: &mut Cluster, history: &History, rebuild: bool) -> Vec<Vio
             violations.push(Violation { invariant: "I7 the index can be rebuilt", what });
         }
         let second = look(cluster, history, false, &mut violations);
+        violations.extend(lock(&second).trees.clone());
         let unknown = unknown_values(history);
         violations
             .extend(i7_rebuild::same(&first.finals, &lock(&second).finals, |value| unknown.contains(&value)));
@@ -120,7 +125,7 @@ fn look(
     cluster.hosts[host].start(async move {
         let looked = async {
             let client = client.await?;
-            look_at_all(&client, &theirs, &noted).await?;
+            look_at_all(&client, &theirs, key.is_none(), &noted).await?;
             if let Some(key) = key {
                 let attempts = stranger::attempts(&client, &key).await?;
                 lock(&noted).attempts = attempts;
@@ -150,7 +155,7 @@ fn look(
     found
 }
 
-async fn look_at_all(client: &Client, history: &History, found: &Shared) -> Result<()> {
+async fn look_at_all(client: &Client, history: &History, rebuilt: bool, found: &Shared) -> Result<()> {
     let mut settled = false;
     for _ in 0..REST / 200 {
         let status = client.status().await?;
@@ -170,6 +175,11 @@ async fn look_at_all(client: &Client, history: &History, found: &Shared) -> Resu
     }
     let report = client.fsck(&FsckOptions { verify: settled }).await?;
     lock(found).report = Some(report);
+    for Grown { root, may_be, in_doubt } in history.trees() {
+        let is = trees::walk(client, &root).await?;
+        let in_doubt = if rebuilt { in_doubt } else { Vec::new() };
+        lock(found).trees.extend(oracle::trees::check(&root, &may_be, &in_doubt, &is));
+    }
     let paths: BTreeSet<String> = history.requests().into_iter().map(|request| request.path).collect();
     for path in paths {
         let there = match client.entry(&path).await {

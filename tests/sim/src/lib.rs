@@ -10,6 +10,7 @@
 //! | [`faults`] | what befalls them |
 //! | [`load`] | what clients ask for, and what they are answered |
 //! | [`observer`] | what the name manager says meanwhile |
+//! | [`trees`] | folders, moves and copies |
 //! | [`repeat`] | what users repeat with its key |
 //! | [`oracle`] | whether that may be, a file for each invariant |
 //! | [`judge`] | the end: rest, copies, files, strangers, a rebuild |
@@ -35,3 +36,4 @@ pub mod scenarios;
 pub mod stranger;
 pub mod tape;
 pub mod timeline;
+pub mod trees;

@@ -3,7 +3,9 @@
 //! Each worker asks for one thing after the other. What it asks for and what it hears stands in the [`History`], in the
 //! order in which it happened.
 
+use crate::oracle::trees::Tree;
 use crate::repeat::{REPEATS, until_known};
+use crate::trees::{Gardener, Grown};
 use client::{Client, Content, ReadOptions, RemoveOptions, WriteOptions};
 use fastrand::Rng;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +106,8 @@ struct State {
     seen: Vec<Seen>,
     /// What must never be answered.
     wrong: Vec<String>,
+    /// Trees that one worker each changes.
+    trees: Vec<Grown>,
     /// What nobody knows the outcome of is asked again under its key.
     repeats: bool,
     /// Bits have flipped on one copy: a reader may be told that only the other is sound, and away.
@@ -162,6 +166,38 @@ impl History {
         self.state().wrong.push(what);
     }
 
+    /// A tree begins; its place.
+    pub fn plant(&self, root: String) -> usize {
+        let mut state = self.state();
+        state.trees.push(Grown { root, may_be: vec![Tree::new()], in_doubt: Vec::new() });
+        state.trees.len() - 1
+    }
+
+    /// What may be in a tree now.
+    pub fn grow(&self, place: usize, may_be: Vec<Tree>) {
+        if let Some(tree) = self.state().trees.get_mut(place) {
+            tree.may_be = may_be;
+        }
+    }
+
+    /// Nobody knows whether that was written to a tree, or it was not.
+    pub fn doubt(&self, place: usize, value: Option<Value>) {
+        if let Some(tree) = self.state().trees.get_mut(place) {
+            tree.in_doubt.extend(value);
+        }
+    }
+
+    /// A tree.
+    pub fn tree(&self, place: usize) -> Grown {
+        let empty = || Grown { root: String::new(), may_be: Vec::new(), in_doubt: Vec::new() };
+        self.state().trees.get(place).cloned().unwrap_or_else(empty)
+    }
+
+    /// All of them.
+    pub fn trees(&self) -> Vec<Grown> {
+        self.state().trees.clone()
+    }
+
     /// From now on what nobody knows the outcome of is asked again under its key.
     pub fn set_repeats(&self) {
         self.state().repeats = true;
@@ -210,7 +246,8 @@ impl History {
 
     /// A number that differs between two histories that are not the same.
     pub fn print(&self) -> u64 {
-        let text = format!("{:?}", self.state().requests);
+        let state = self.state();
+        let text = format!("{:?} {:?}", state.requests, state.trees);
         crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, text.as_bytes())
     }
 }
@@ -265,7 +302,10 @@ pub async fn run(
         }
     }
     let workers = (0..plan.workers).map(|worker| {
+        let gardener =
+            Gardener::new(client.clone(), number * plan.workers + worker, history.clone(), random.fork());
         let worker = Worker {
+            gardener,
             client: client.clone(),
             number: number * plan.workers + worker,
             random: random.fork(),
@@ -281,6 +321,7 @@ pub async fn run(
 }
 
 struct Worker {
+    gardener: Gardener,
     client: Client,
     number: usize,
     random: Rng,
@@ -296,7 +337,8 @@ impl Worker {
                 true => format!("/shared/{}", self.random.usize(0..SHARED)),
                 false => format!("/own/{}", self.number),
             };
-            match self.random.u8(0..20) {
+            match self.random.u8(0..24) {
+                20.. => self.gardener.work().await,
                 0..9 => self.write(&path, shared).await,
                 9..11 if shared => {
                     let now = self.random.bool();
@@ -416,7 +458,7 @@ pub async fn read(
 }
 
 /// What an error leaves open. Others than those of a lost server, and `also`, are not to be seen.
-fn failed(history: &History, path: &str, error: &Error, also: &[Code]) -> Came {
+pub fn failed(history: &History, path: &str, error: &Error, also: &[Code]) -> Came {
     let may_be = matches!(
         error.code,
         Code::Unavailable

@@ -11,6 +11,7 @@ pub mod i7_rebuild;
 pub mod i8_authority;
 pub mod i9_bounded;
 pub mod linearizable;
+pub mod trees;
 
 use crate::load::Request;
 use std::collections::BTreeMap;
