@@ -10,8 +10,9 @@ use super::change::{AdvanceRecord, Change, CursorsRecord, session_of};
 use super::contents::{content, is_kept, moved};
 use super::entry::{State, extent_of};
 use super::hole::hole;
-use super::index::{Cursors, Tables, meta};
+use super::index::Cursors;
 use super::records::{apply_row, forget, give_up, set_aside};
+use super::schema::{Tables, meta};
 use super::tables::{
     digest_of, get_chunk, get_content, here, put_chunk, put_places, remove_content, set_state,
 };

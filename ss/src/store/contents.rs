@@ -11,7 +11,7 @@ use types::{Code, Error, Result};
 use super::apply::{ContentEffect, Effects, Outcome, Staged};
 use super::change::{Change, ChunkPlace, ContentRecord, session_of};
 use super::entry::{ContentEntry, State, extent_of};
-use super::index::Tables;
+use super::schema::Tables;
 use super::tables::{
     digest_of, get_chunk, get_content, here, put_chunk, put_content, put_places, refer, release, set_state,
 };
@@ -84,7 +84,8 @@ pub(super) fn content(
     }
     if present.is_some() {
         // References of the new content first, lest a chunk that both have be given up.
-        let before = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+        let before =
+            t.content_chunks.write()?.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
         put_places(t, effects, &places, here, fetched)?;
         refer(t, session, manifest)?;
         release(t, effects, &before.unwrap_or_default())?;
@@ -117,7 +118,8 @@ pub(super) fn moved(
         put_chunk(t, place, here(&batch[at]), refs)?;
     }
     if !present.is_some_and(|entry| entry.is(manifest)) {
-        let before = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+        let before =
+            t.content_chunks.write()?.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
         refer(t, session, manifest)?;
         release(t, &mut Effects::default(), &before.unwrap_or_default())?;
     }
@@ -179,7 +181,7 @@ fn prepared_again(
 fn missing_chunk(t: &Tables<'_>, manifest: &Manifest, places: &[&ChunkPlace]) -> Result<Option<Error>> {
     let came: HashSet<&[u8]> = places.iter().map(|p| &p.sha256[..]).collect();
     for chunk in manifest.chunks.iter().filter(|c| !came.contains(&c.sha256[..])) {
-        if t.chunks.get(&digest_of(&chunk.sha256)?).map_err(index_error)?.is_none() {
+        if t.chunks.read()?.get(&digest_of(&chunk.sha256)?).map_err(index_error)?.is_none() {
             let what = "a chunk that the content cites is not held here any more";
             return Ok(Some(Error::new(Code::NoSuchSession, what, "send the content again")));
         }

@@ -14,7 +14,8 @@ use types::record::{Record, mark};
 use super::apply::{ContentEffect, Effects, Outcome, set_cursors};
 use super::change::{HoleRecord, session_of};
 use super::entry::{ContentEntry, State};
-use super::index::{Cursors, Tables};
+use super::index::Cursors;
+use super::schema::Tables;
 use super::tables::{get_content, record_cost, remove_content, set_state};
 use super::trouble::index_error;
 
@@ -47,20 +48,20 @@ pub(super) fn hole(t: &mut Tables<'_>, effects: &mut Effects, record: &HoleRecor
 /// A record that names a content which is not here gets the number 0, so that its row is news again.
 fn take_anew(t: &mut Tables<'_>) -> Result<()> {
     let mut lacking = Vec::new();
-    for row in t.records.iter().map_err(index_error)? {
+    for row in t.records.read()?.iter().map_err(index_error)? {
         let record = Record::decode(row.map_err(index_error)?.1.value()).map_err(index_error)?;
         if record.seq > 0 && lacks(t, &record)? {
             lacking.push(record.id);
         }
     }
     for id in lacking {
-        let before = t.records.get(id).map_err(index_error)?.map(|value| value.value().to_vec());
+        let before = t.records.read()?.get(id).map_err(index_error)?.map(|value| value.value().to_vec());
         let before = before.unwrap_or_default();
         let mut record = Record::decode(&before[..]).map_err(index_error)?;
         record.seq = 0;
         let after = record.encode_to_vec();
         t.live += record_cost(after.len()) - record_cost(before.len());
-        t.records.insert(id, &after[..]).map_err(index_error)?;
+        t.records.write()?.insert(id, &after[..]).map_err(index_error)?;
     }
     Ok(())
 }
@@ -87,7 +88,7 @@ fn await_rows(t: &mut Tables<'_>, effects: &mut Effects, mine: impl Fn(&[u8]) ->
             unnamed.insert(*session.value());
         }
     }
-    for table in [&t.records, &t.aside] {
+    for table in [t.records.read()?, t.aside.read()?] {
         for row in table.iter().map_err(index_error)? {
             let record = Record::decode(row.map_err(index_error)?.1.value()).map_err(index_error)?;
             for version in &record.versions {

@@ -13,64 +13,24 @@ use log::{Disk, Extent, Position};
 use prost::Message;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageBackend, Table, TableDefinition, WriteTransaction,
+    StorageBackend,
 };
 use types::ids::SessionId;
 use types::record::{Pair, Record, User};
 use types::{Code, Error, Result};
 
 use super::entry::{ChunkEntry, ContentEntry, Location};
+use super::schema::{
+    ASIDE, CHUNKS, CONTENT_CHUNKS, CONTENTS, LOOSE, META, PAIRS, PENDING, RECORDS, TOMBSTONES, Tables, USERS,
+    meta,
+};
 use super::trouble::index_error;
 
 /// Where it is.
 const FILE: &str = "index.redb";
 
-type Key16 = &'static [u8; 16];
-type Key32 = &'static [u8; 32];
-type Value = &'static [u8];
-
-const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
-/// Session → [`ContentEntry`].
-const CONTENTS: TableDefinition<'static, Key16, Value> = TableDefinition::new("contents");
-/// Sessions that are prepared or open again.
-const PENDING: TableDefinition<'static, Key16, ()> = TableDefinition::new("pending");
-/// Sessions whose contents no version names any more.
-const LOOSE: TableDefinition<'static, Key16, ()> = TableDefinition::new("loose");
-/// Session → digests of its chunks, 32 bytes each; only contents that have chunks.
-const CONTENT_CHUNKS: TableDefinition<'static, Key16, Value> = TableDefinition::new("content-chunks");
-/// SHA-256 → [`ChunkEntry`].
-const CHUNKS: TableDefinition<'static, Key32, Value> = TableDefinition::new("chunks");
-/// Inode → [`Record`].
-const RECORDS: TableDefinition<'static, u64, Value> = TableDefinition::new("records");
-/// Name → sequence number (8 bytes) and [`User`].
-const USERS: TableDefinition<'static, &'static str, Value> = TableDefinition::new("users");
-/// Number → sequence number (8 bytes) and [`Pair`].
-const PAIRS: TableDefinition<'static, u32, Value> = TableDefinition::new("pairs");
-
-/// (Feed, number) of each tombstone → inode.
-const TOMBSTONES: TableDefinition<'static, (u32, u64), u64> = TableDefinition::new("tombstones");
-/// Inode → [`Record`] that the name manager does not list (R24).
-const ASIDE: TableDefinition<'static, u64, Value> = TableDefinition::new("aside");
-
 /// What stands under `format`.
 const FORMAT: u64 = 3;
-
-/// Keys of the table `meta`.
-pub(super) mod meta {
-    pub const FORMAT: &str = "format";
-    pub const UPTO: &str = "upto";
-    pub const GENERATION: &str = "generation";
-    pub const CONTROL: &str = "control";
-    pub const PAIR: &str = "pair";
-    pub const LIVE: &str = "live";
-    pub const FORGOTTEN_CONTROL: &str = "forgotten-control";
-    pub const FORGOTTEN_PAIR: &str = "forgotten-pair";
-
-    /// Where it stands how far tombstones of a feed are forgotten.
-    pub fn forgotten(feed: u32) -> &'static str {
-        if feed == 0 { FORGOTTEN_CONTROL } else { FORGOTTEN_PAIR }
-    }
-}
 
 /// How far a store has applied its feeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,42 +46,6 @@ pub struct Cursors {
 /// See the module's description. Readers are many, the writer is one.
 pub(crate) struct Index {
     db: Database,
-}
-
-/// The tables of a write transaction.
-pub(crate) struct Tables<'t> {
-    pub meta: Table<'t, &'static str, u64>,
-    pub contents: Table<'t, Key16, Value>,
-    pub pending: Table<'t, Key16, ()>,
-    pub loose: Table<'t, Key16, ()>,
-    pub content_chunks: Table<'t, Key16, Value>,
-    pub chunks: Table<'t, Key32, Value>,
-    pub records: Table<'t, u64, Value>,
-    pub users: Table<'t, &'static str, Value>,
-    pub pairs: Table<'t, u32, Value>,
-    pub tombstones: Table<'t, (u32, u64), u64>,
-    pub aside: Table<'t, u64, Value>,
-    /// By how much the bytes of the journal that are needed change.
-    pub live: i64,
-}
-
-impl<'t> Tables<'t> {
-    fn open(txn: &'t WriteTransaction) -> Result<Tables<'t>, redb::TableError> {
-        Ok(Tables {
-            meta: txn.open_table(META)?,
-            contents: txn.open_table(CONTENTS)?,
-            pending: txn.open_table(PENDING)?,
-            loose: txn.open_table(LOOSE)?,
-            content_chunks: txn.open_table(CONTENT_CHUNKS)?,
-            chunks: txn.open_table(CHUNKS)?,
-            records: txn.open_table(RECORDS)?,
-            users: txn.open_table(USERS)?,
-            pairs: txn.open_table(PAIRS)?,
-            tombstones: txn.open_table(TOMBSTONES)?,
-            aside: txn.open_table(ASIDE)?,
-            live: 0,
-        })
-    }
 }
 
 impl Index {
@@ -177,7 +101,7 @@ impl Index {
             None => {
                 let write = |t: &mut Tables<'_>| {
                     t.meta.insert(meta::FORMAT, FORMAT).map_err(index_error)?;
-                    Ok(())
+                    t.make()
                 };
                 index.write(true, write).map_err(broken)?;
                 Ok(index)

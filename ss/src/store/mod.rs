@@ -29,6 +29,7 @@ mod records;
 mod restate;
 mod rows;
 mod salvage;
+mod schema;
 mod scrub;
 mod shared;
 mod tables;

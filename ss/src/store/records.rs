@@ -14,7 +14,8 @@ use types::{Code, Error, Result};
 use super::apply::{Effects, Outcome, get_number, set_forgotten};
 use super::change::{ForgottenRecord, GivenUpRecord, RowRecord};
 use super::entry::State;
-use super::index::{Tables, meta, with_number};
+use super::index::with_number;
+use super::schema::{Tables, meta};
 use super::tables::{get_content, record_cost, set_state};
 use super::trouble::index_error;
 
@@ -31,18 +32,22 @@ pub(super) fn apply_row(
             other => return Ok(other),
         },
         Some(Subject::User(user)) => {
-            let known = t.users.get(user.name.as_str()).map_err(index_error)?.map(|v| number_of(v.value()));
+            let known =
+                t.users.read()?.get(user.name.as_str()).map_err(index_error)?.map(|v| number_of(v.value()));
             let newer = known.is_none_or(|seq| seq < row.seq);
             if newer {
-                t.users.insert(user.name.as_str(), &with_number(row.seq, user)[..]).map_err(index_error)?;
+                t.users
+                    .write()?
+                    .insert(user.name.as_str(), &with_number(row.seq, user)[..])
+                    .map_err(index_error)?;
             }
             newer
         }
         Some(Subject::Pair(pair)) => {
-            let known = t.pairs.get(pair.id).map_err(index_error)?.map(|v| number_of(v.value()));
+            let known = t.pairs.read()?.get(pair.id).map_err(index_error)?.map(|v| number_of(v.value()));
             let newer = known.is_none_or(|seq| seq < row.seq);
             if newer {
-                t.pairs.insert(pair.id, &with_number(row.seq, pair)[..]).map_err(index_error)?;
+                t.pairs.write()?.insert(pair.id, &with_number(row.seq, pair)[..]).map_err(index_error)?;
             }
             newer
         }
@@ -65,7 +70,7 @@ fn apply_record(
     record: &Record,
     from: &RowRecord,
 ) -> Result<Outcome> {
-    let old = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
+    let old = t.records.read()?.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
     let mut old = old.transpose().map_err(index_error)?.unwrap_or_default();
     if old.id != 0 && old.seq >= seq && !mutation::is(Mutation::ApplyOutOfOrder) {
         return Ok(Outcome::Row { newer: false });
@@ -76,15 +81,15 @@ fn apply_record(
             return Ok(Outcome::Refused(was_forgotten()));
         }
         // What was set aside is known again; its contents are those of its record.
-        if let Some(aside) = t.aside.remove(record.id).map_err(index_error)? {
+        if let Some(aside) = t.aside.write()?.remove(record.id).map_err(index_error)? {
             old.versions = Record::decode(aside.value()).map_err(index_error)?.versions;
         }
     }
     if old.is_tombstone() {
-        t.tombstones.remove((old.pair, old.seq)).map_err(index_error)?;
+        t.tombstones.write()?.remove((old.pair, old.seq)).map_err(index_error)?;
     }
     if record.is_tombstone() {
-        t.tombstones.insert((record.pair, record.seq), record.id).map_err(index_error)?;
+        t.tombstones.write()?.insert((record.pair, record.seq), record.id).map_err(index_error)?;
     }
     let before: HashSet<&[u8]> = old.versions.iter().map(|v| &v.session[..]).collect();
     for version in &record.versions {
@@ -111,7 +116,7 @@ fn apply_record(
     }
     let encoded = record.encode_to_vec();
     t.live += record_cost(encoded.len());
-    if let Some(before) = t.records.insert(record.id, &encoded[..]).map_err(index_error)? {
+    if let Some(before) = t.records.write()?.insert(record.id, &encoded[..]).map_err(index_error)? {
         t.live -= record_cost(before.value().len());
     }
     Ok(Outcome::Row { newer: true })
@@ -130,10 +135,10 @@ fn was_forgotten() -> Error {
 pub(super) fn forget(t: &mut Tables<'_>, effects: &mut Effects, record: &ForgottenRecord) -> Result<Outcome> {
     let range = (record.feed, 0)..=(record.feed, record.upto);
     let mut gone = Vec::new();
-    for row in t.tombstones.range(range.clone()).map_err(index_error)? {
+    for row in t.tombstones.read()?.range(range.clone()).map_err(index_error)? {
         gone.push(row.map_err(index_error)?.1.value());
     }
-    t.tombstones.retain_in(range, |_, _| false).map_err(index_error)?;
+    t.tombstones.write()?.retain_in(range, |_, _| false).map_err(index_error)?;
     for id in gone {
         remove_record(t, effects, id)?;
     }
@@ -143,7 +148,7 @@ pub(super) fn forget(t: &mut Tables<'_>, effects: &mut Effects, record: &Forgott
 }
 
 fn remove_record(t: &mut Tables<'_>, effects: &mut Effects, id: u64) -> Result<()> {
-    if let Some(before) = t.records.remove(id).map_err(index_error)? {
+    if let Some(before) = t.records.write()?.remove(id).map_err(index_error)? {
         t.live -= record_cost(before.value().len());
         effects.records_gone.push(id);
     }
@@ -152,7 +157,7 @@ fn remove_record(t: &mut Tables<'_>, effects: &mut Effects, id: u64) -> Result<(
 
 /// A record that the index does not list is no record any more; its contents stay as they are.
 pub(super) fn set_aside(t: &mut Tables<'_>, effects: &mut Effects, record: &Record) -> Result<Outcome> {
-    let stored = t.records.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
+    let stored = t.records.read()?.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
     let stored = stored.transpose().map_err(index_error)?;
     if stored.is_some_and(|stored| stored.seq > record.seq) {
         return Ok(Outcome::Row { newer: false });
@@ -160,20 +165,20 @@ pub(super) fn set_aside(t: &mut Tables<'_>, effects: &mut Effects, record: &Reco
     remove_record(t, effects, record.id)?;
     // Nothing hangs on a tombstone.
     if record.is_tombstone() {
-        t.tombstones.remove((record.pair, record.seq)).map_err(index_error)?;
+        t.tombstones.write()?.remove((record.pair, record.seq)).map_err(index_error)?;
     } else {
-        t.aside.insert(record.id, &record.encode_to_vec()[..]).map_err(index_error)?;
+        t.aside.write()?.insert(record.id, &record.encode_to_vec()[..]).map_err(index_error)?;
     }
     Ok(Outcome::Row { newer: true })
 }
 
 /// What was set aside is given up: its contents wait to be collected.
 pub(super) fn give_up(t: &mut Tables<'_>, effects: &mut Effects, record: &GivenUpRecord) -> Result<Outcome> {
-    let aside = t.aside.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
+    let aside = t.aside.read()?.get(record.id).map_err(index_error)?.map(|v| Record::decode(v.value()));
     if aside.transpose().map_err(index_error)?.is_none_or(|aside| aside.seq != record.seq) {
         return Ok(Outcome::Row { newer: false });
     }
-    t.aside.remove(record.id).map_err(index_error)?;
+    t.aside.write()?.remove(record.id).map_err(index_error)?;
     for session in &record.sessions {
         let session = SessionId::from_slice(session)?;
         if let Some(entry) = get_content(t, session)?

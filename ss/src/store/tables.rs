@@ -9,7 +9,7 @@ use types::{Error, Result};
 use super::apply::{ContentEffect, Effects, Staged};
 use super::change::ChunkPlace;
 use super::entry::{ChunkEntry, ContentEntry, State, extent_of};
-use super::index::Tables;
+use super::schema::Tables;
 use super::trouble::index_error;
 
 /// The record's place, and how many bytes of its payload are before the tail.
@@ -26,7 +26,7 @@ pub(super) fn put_chunk(
 ) -> Result<()> {
     let mut entry = ChunkEntry::placed(place, here);
     entry.refs = refs;
-    t.chunks.insert(&digest_of(&place.sha256)?, &entry.encode()[..]).map_err(index_error)?;
+    t.chunks.write()?.insert(&digest_of(&place.sha256)?, &entry.encode()[..]).map_err(index_error)?;
     Ok(())
 }
 
@@ -65,10 +65,10 @@ pub(super) fn refer(t: &mut Tables<'_>, session: SessionId, manifest: &Manifest)
         let sha256 = digest_of(&chunk.sha256)?;
         let mut entry = get_chunk(t, &sha256)?.ok_or_else(|| Error::internal("a chunk without a place"))?;
         entry.refs += 1;
-        t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+        t.chunks.write()?.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
         digests.extend_from_slice(&sha256);
     }
-    t.content_chunks.insert(&session.0, &digests[..]).map_err(index_error)?;
+    t.content_chunks.write()?.insert(&session.0, &digests[..]).map_err(index_error)?;
     Ok(())
 }
 
@@ -80,9 +80,9 @@ pub(super) fn release(t: &mut Tables<'_>, effects: &mut Effects, digests: &[u8])
         entry.refs = entry.refs.saturating_sub(1);
         if entry.refs == 0 {
             effects.freed.extend(entry.extent());
-            t.chunks.remove(&sha256).map_err(index_error)?;
+            t.chunks.write()?.remove(&sha256).map_err(index_error)?;
         } else {
-            t.chunks.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
+            t.chunks.write()?.insert(&sha256, &entry.encode()[..]).map_err(index_error)?;
         }
     }
     Ok(())
@@ -92,8 +92,9 @@ pub(super) fn remove_content(t: &mut Tables<'_>, effects: &mut Effects, session:
     let before = t.contents.remove(&session.0).map_err(index_error)?.map(|v| ContentEntry::decode(v.value()));
     t.live -= before.transpose()?.map_or(0, |before| record_cost(before.payload as usize));
     t.pending.remove(&session.0).map_err(index_error)?;
-    t.loose.remove(&session.0).map_err(index_error)?;
-    let digests = t.content_chunks.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
+    t.loose.write()?.remove(&session.0).map_err(index_error)?;
+    let digests =
+        t.content_chunks.write()?.remove(&session.0).map_err(index_error)?.map(|v| v.value().to_vec());
     release(t, effects, &digests.unwrap_or_default())
 }
 
@@ -103,7 +104,7 @@ pub(super) fn get_content(t: &Tables<'_>, session: SessionId) -> Result<Option<C
 }
 
 pub(super) fn get_chunk(t: &Tables<'_>, sha256: &[u8; 32]) -> Result<Option<ChunkEntry>> {
-    let found = t.chunks.get(sha256).map_err(index_error)?;
+    let found = t.chunks.read()?.get(sha256).map_err(index_error)?;
     found.map(|v| ChunkEntry::decode(v.value())).transpose()
 }
 
@@ -111,17 +112,20 @@ pub(super) fn get_chunk(t: &Tables<'_>, sha256: &[u8; 32]) -> Result<Option<Chun
 pub(super) fn put_content(t: &mut Tables<'_>, session: SessionId, entry: &ContentEntry) -> Result<()> {
     let before = t.contents.insert(&session.0, &entry.encode()[..]).map_err(index_error)?;
     let before = before.map(|v| ContentEntry::decode(v.value())).transpose()?;
-    t.live += record_cost(entry.payload as usize) - before.map_or(0, |b| record_cost(b.payload as usize));
-    match entry.state {
-        State::Prepared | State::Open | State::Fetched => {
-            t.pending.insert(&session.0, ()).map_err(index_error)?.map(|_| ())
-        }
-        State::Kept | State::Loose => t.pending.remove(&session.0).map_err(index_error)?.map(|_| ()),
-    };
-    match entry.state {
-        State::Loose => t.loose.insert(&session.0, ()).map_err(index_error)?.map(|_| ()),
-        _ => t.loose.remove(&session.0).map_err(index_error)?.map(|_| ()),
-    };
+    t.live +=
+        record_cost(entry.payload as usize) - before.as_ref().map_or(0, |b| record_cost(b.payload as usize));
+    let was = before.map(|before| before.state);
+    let is_pending = |state| matches!(state, State::Prepared | State::Open | State::Fetched);
+    if is_pending(entry.state) {
+        t.pending.insert(&session.0, ()).map_err(index_error)?;
+    } else if was.is_some_and(is_pending) {
+        t.pending.remove(&session.0).map_err(index_error)?;
+    }
+    if entry.state == State::Loose {
+        t.loose.write()?.insert(&session.0, ()).map_err(index_error)?;
+    } else if was == Some(State::Loose) {
+        t.loose.write()?.remove(&session.0).map_err(index_error)?;
+    }
     Ok(())
 }
 
