@@ -76,6 +76,13 @@ struct Page {
     collected: u64,
 }
 
+/// When to look at the feed again.
+struct Wake {
+    at: Instant,
+    /// One row more would change nothing until then.
+    deaf: bool,
+}
+
 struct Pump {
     manager: Arc<Manager>,
     member: Arc<Member>,
@@ -93,20 +100,23 @@ pub(crate) async fn pump(manager: Arc<Manager>, member: Arc<Member>, line: Arc<L
     let mut up = member.watch();
     let mut pump = Pump { manager, member, line, pages: JoinSet::new(), sent: Instant::now(), behind: false };
     loop {
-        news.mark_unchanged();
+        news.end.mark_unchanged();
+        news.urgent.mark_unchanged();
         up.mark_unchanged();
-        let wake = match pump.send() {
+        let Wake { at, deaf } = match pump.send() {
             Ok(wake) => wake,
             Err(error) => {
                 tracing::error!(server = pump.member.server, %error, "the feed cannot be read");
-                Instant::now() + LOOK
+                Wake { at: Instant::now() + LOOK, deaf: false }
             }
         };
         let rested = tokio::select! {
             Some(done) = pump.pages.join_next() => done.is_ok_and(|sent| pump.take(sent)),
-            changed = news.changed() => changed.is_ok(),
+            // While rows are held back, a write that is decided wakes nobody here.
+            changed = news.end.changed(), if !deaf => changed.is_ok(),
+            changed = news.urgent.changed() => changed.is_ok(),
             changed = up.changed() => changed.is_ok(),
-            () = tokio::time::sleep_until(wake) => true,
+            () = tokio::time::sleep_until(at) => true,
         };
         if !rested {
             tokio::time::sleep(REST).await;
@@ -116,12 +126,12 @@ pub(crate) async fn pump(manager: Arc<Manager>, member: Arc<Member>, line: Arc<L
 
 impl Pump {
     /// Sends what there is to send; gives when to look again.
-    fn send(&mut self) -> Result<Instant, StoreError> {
+    fn send(&mut self) -> Result<Wake, StoreError> {
         let look = Instant::now() + LOOK;
-        let Some(connection) = self.member.connection() else { return Ok(look) };
+        let Some(connection) = self.member.connection() else { return Ok(Wake { at: look, deaf: true }) };
         loop {
             if self.pages.len() >= PAGES {
-                return Ok(look);
+                return Ok(Wake { at: look, deaf: true });
             }
             let urgent = self.manager.feeds.urgent(self.line.feed);
             let (urgent, retry) = {
@@ -131,7 +141,7 @@ impl Pump {
             let hurried = urgent || self.member.hurried.load(Ordering::Acquire);
             let page_at = if hurried || self.behind { self.sent } else { self.sent + PAGE_PAUSE };
             if Instant::now() < page_at {
-                return Ok(page_at);
+                return Ok(Wake { at: page_at, deaf: true });
             }
             let Page { rows, tell, collected } = self.page()?;
             self.behind = is_full(&rows);
@@ -139,7 +149,8 @@ impl Pump {
             if rows.is_empty() && (tell.is_none() || Instant::now() < tell_at) {
                 let retry_at = retry.map(|at| Instant::now() + at.saturating_sub(self.manager.now()));
                 let wake = retry_at.unwrap_or(look).min(look);
-                return Ok(if tell.is_some() { wake.min(tell_at) } else { wake });
+                let at = if tell.is_some() { wake.min(tell_at) } else { wake };
+                return Ok(Wake { at, deaf: false });
             }
             self.sent = Instant::now();
             let told = tell.unwrap_or(0);
