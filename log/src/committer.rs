@@ -104,6 +104,9 @@ enum Message<J> {
     Stop,
 }
 
+/// A way to hand something to a queue.
+type Sending<J> = fn(&Queue<J>, J) -> Result<(), NotSent<J>>;
+
 /// Handle to a committer's thread. The thread ends when all handles are dropped, or on
 /// [`shutdown`](Self::shutdown); it finishes what was submitted before.
 pub struct Committer<J> {
@@ -161,13 +164,26 @@ impl<J: Send + 'static> Committer<J> {
     /// # Errors
     /// `Full`, `Closed`; both with the job.
     pub fn try_submit(&self, job: J) -> Result<(), Refused<J>> {
+        self.try_with(job, Queue::try_send)
+    }
+
+    /// Does a job here and now, sync and all, if the thread has nothing to do; else as
+    /// [`try_submit`](Self::try_submit). See [`Queue::here`].
+    ///
+    /// # Errors
+    /// `Full`, `Closed`; both with the job.
+    pub fn here(&self, job: J) -> Result<(), Refused<J>> {
+        self.try_with(job, Queue::here)
+    }
+
+    fn try_with(&self, job: J, send: Sending<Message<J>>) -> Result<(), Refused<J>> {
         let weight = (self.weight)(&job);
         match self.budget.take(weight, false) {
             Taken::Yes => {}
             Taken::Full => return Err(Refused::Full(job)),
             Taken::Closed => return Err(Refused::Closed(job)),
         }
-        self.queue.try_send(Message::Job(job, weight)).map_err(|e| match e {
+        send(&self.queue, Message::Job(job, weight)).map_err(|e| match e {
             NotSent::Full(m) => self.back(m, weight, Refused::Full),
             NotSent::Ended(m) => self.back(m, weight, Refused::Closed),
         })
@@ -275,11 +291,7 @@ impl<S: Stage> Worker for Thread<S> {
         if self.log.end() != before {
             self.quiet_since = Instant::now();
         }
-        if stop {
-            return ControlFlow::Break(());
-        }
-        self.alarm();
-        ControlFlow::Continue(())
+        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn alarm_at(&self) -> Option<Instant> {

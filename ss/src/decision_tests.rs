@@ -49,8 +49,16 @@ async fn a_commit_that_meets_the_end_of_a_passed_upload_is_repeated_and_loses_no
     assert_eq!(early.unwrap_err().code, Code::Busy);
     assert!(bench.node.sessions.get(id()).is_some());
     let (asker, content) = (Some(asker("ann")), Some(taken));
-    let prepare =
-        Prepare { session: id(), target: target(), asker, content, for_partner: true, lazy: false, seen: 0 };
+    let prepare = Prepare {
+        session: id(),
+        target: target(),
+        asker,
+        content,
+        for_partner: true,
+        lazy: false,
+        lone: false,
+        seen: 0,
+    };
     bench.store().prepare(prepare).await.unwrap();
     upload.prepared_for_partner(1000);
     bench.commit("ann", Durability::Async, Source::Pieces).await.unwrap();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use net::clock::boottime;
 use ss_core::session::WriteSession;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +32,17 @@ pub struct Sessions {
     pub reads: Arc<Semaphore>,
     /// Counts contents that became durable here; for those that wait for one.
     landed: watch::Sender<u64>,
+    /// Commits under way.
+    commits: AtomicUsize,
+}
+
+/// A commit under way, until it is dropped.
+pub(crate) struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Sessions {
@@ -40,6 +52,7 @@ impl Default for Sessions {
             read_back: Arc::new(Semaphore::new(READ_BACK)),
             reads: Arc::new(Semaphore::new(SERVER_READS)),
             landed: watch::channel(0).0,
+            commits: AtomicUsize::new(0),
         }
     }
 }
@@ -128,6 +141,17 @@ impl Sessions {
     /// Whether nobody has asked for a prepared session's outcome for so long.
     pub fn is_forgotten(&self, id: SessionId, after: Duration) -> bool {
         self.get(id).is_none_or(|upload| upload.is_forgotten(boottime(), after))
+    }
+
+    /// Notes that a commit has begun.
+    pub(crate) fn begin_commit(&self) -> UnderWay<'_> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.commits)
+    }
+
+    /// How many commits are under way.
+    pub fn commits(&self) -> usize {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// A content has become durable here.

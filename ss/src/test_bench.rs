@@ -298,7 +298,8 @@ impl Bench {
     pub(crate) async fn prepare(&self, for_partner: bool, lazy: bool) -> u64 {
         let content = Some(self.store().small(content(), crc64(&content())).unwrap());
         let (target, asker) = (target(), Some(asker("ann")));
-        let prepare = Prepare { session: id(), target, asker, content, for_partner, lazy, seen: 0 };
+        let prepare =
+            Prepare { session: id(), target, asker, content, for_partner, lazy, lone: false, seen: 0 };
         self.store().prepare(prepare).await.unwrap().0
     }
 

@@ -13,11 +13,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod alone;
+mod aside;
 mod pool;
 mod queue;
 mod simulated;
+mod thread;
 
 pub use alone::{Alone, alone};
+pub use aside::step_aside;
 pub use pool::{Pool, Task};
 pub use queue::{Joined, NotSent, Queue, Waiting};
 pub use simulated::{Due, Runner, Steps, Wake, is_simulated, simulate};
@@ -36,18 +39,27 @@ pub trait Worker: Send + 'static {
     /// for [`Worker::end`].
     fn work(&mut self, first: Self::Job, waiting: &dyn Waiting<Self::Job>) -> ControlFlow<()>;
 
-    /// When to call [`Worker::alarm`] if no job comes before; none: never.
+    /// When to call [`Worker::alarm`]; none: never.
     fn alarm_at(&self) -> Option<Instant> {
         None
     }
 
-    /// The time of [`Worker::alarm_at`] has come.
+    /// The time of [`Worker::alarm_at`] has come. Jobs do not hold it up: it is looked at between them.
     fn alarm(&mut self) {}
 
     /// It broke off, or nobody can send any more; jobs may still wait.
     fn end(&mut self, waiting: &dyn Waiting<Self::Job>) {
         let _ = waiting;
     }
+}
+
+/// Rings an alarm whose time has come.
+fn ring<W: Worker>(worker: &mut W) -> bool {
+    let is_due = worker.alarm_at().is_some_and(|at| Instant::now() >= at);
+    if is_due {
+        worker.alarm();
+    }
+    is_due
 }
 
 /// Starts `worker` on a thread called `name`. At most `bound` jobs wait for it. It ends when all clones of the queue

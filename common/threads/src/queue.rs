@@ -2,9 +2,10 @@
 
 use crate::Worker;
 use crate::simulated::{Desk, Shift};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crate::thread::{self, Post, Staff};
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// Why a job was not taken; it comes back.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,14 +20,14 @@ pub enum NotSent<J> {
 pub struct Queue<J>(Kind<J>);
 
 enum Kind<J> {
-    Thread(Sender<J>),
+    Thread(Arc<Post<J>>),
     Simulated(Desk<J>),
 }
 
 impl<J> Clone for Queue<J> {
     fn clone(&self) -> Self {
         Queue(match &self.0 {
-            Kind::Thread(sender) => Kind::Thread(sender.clone()),
+            Kind::Thread(post) => Kind::Thread(post.clone()),
             Kind::Simulated(desk) => Kind::Simulated(desk.clone()),
         })
     }
@@ -43,7 +44,7 @@ impl<J> Queue<J> {
     /// The job, when the worker has ended.
     pub fn send(&self, job: J) -> Result<(), J> {
         match &self.0 {
-            Kind::Thread(sender) => sender.send(job).map_err(|error| error.0),
+            Kind::Thread(post) => post.send(job),
             Kind::Simulated(desk) => desk.send(job),
         }
     }
@@ -54,10 +55,21 @@ impl<J> Queue<J> {
     /// `Full`, `Ended`; both with the job.
     pub fn try_send(&self, job: J) -> Result<(), NotSent<J>> {
         match &self.0 {
-            Kind::Thread(sender) => sender.try_send(job).map_err(|error| match error {
-                TrySendError::Full(job) => NotSent::Full(job),
-                TrySendError::Disconnected(job) => NotSent::Ended(job),
-            }),
+            Kind::Thread(post) => post.try_send(job),
+            Kind::Simulated(desk) => desk.send(job).map_err(NotSent::Ended),
+        }
+    }
+
+    /// Does `job` here and now, in the caller's thread, if the worker has nothing else to do: that saves waking its
+    /// thread and being woken by it. Else as [`try_send`](Self::try_send); nothing overtakes what was sent before.
+    /// Blocks for as long as the job takes; see [`step_aside`](crate::step_aside).
+    ///
+    /// # Errors
+    /// `Full`, `Ended`; both with the job.
+    pub fn here(&self, job: J) -> Result<(), NotSent<J>> {
+        match &self.0 {
+            Kind::Thread(post) => post.here(job),
+            // It is a step of its own, whoever does it.
             Kind::Simulated(desk) => desk.send(job).map_err(NotSent::Ended),
         }
     }
@@ -69,17 +81,11 @@ pub trait Waiting<J> {
     fn next(&self) -> Option<J>;
 }
 
-impl<J> Waiting<J> for Receiver<J> {
-    fn next(&self) -> Option<J> {
-        self.try_recv().ok()
-    }
-}
-
 /// A worker that can be waited for.
 pub struct Joined<W: Worker>(Handle<W>);
 
 enum Handle<W: Worker> {
-    Thread(JoinHandle<W>),
+    Thread(JoinHandle<Option<W>>),
     Simulated(Shift<W>),
 }
 
@@ -91,7 +97,7 @@ impl<W: Worker> Joined<W> {
     /// Waits for its end and gives it back; none if it panicked. Blocks.
     pub fn join(self) -> Option<W> {
         match self.0 {
-            Handle::Thread(thread) => thread.join().ok(),
+            Handle::Thread(thread) => thread.join().ok().flatten(),
             Handle::Simulated(shift) => shift.finish(),
         }
     }
@@ -100,34 +106,11 @@ impl<W: Worker> Joined<W> {
 pub(crate) fn start<W: Worker>(
     name: &str,
     bound: usize,
-    mut worker: W,
+    worker: W,
 ) -> io::Result<(Queue<W::Job>, Joined<W>)> {
-    let (sender, jobs) = bounded(bound.max(1));
-    let work = move || {
-        serve(&mut worker, &jobs);
-        worker.end(&jobs);
-        worker
-    };
-    let thread = Builder::new().name(name.into()).spawn(work)?;
-    Ok((Queue(Kind::Thread(sender)), Joined(Handle::Thread(thread))))
-}
-
-fn serve<W: Worker>(worker: &mut W, jobs: &Receiver<W::Job>) {
-    loop {
-        let job = match worker.alarm_at() {
-            Some(at) => jobs.recv_deadline(at),
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match job {
-            Ok(job) => {
-                if worker.work(job, jobs).is_break() {
-                    return;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => worker.alarm(),
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-    }
+    let staff = Arc::new(Staff::new(bound, worker));
+    let thread = thread::start(name, staff.clone())?;
+    Ok((Queue(Kind::Thread(Arc::new(Post::new(staff)))), Joined(Handle::Thread(thread))))
 }
 
 #[cfg(test)]
@@ -229,5 +212,96 @@ mod tests {
         assert!(Instant::now() >= at);
         drop(queue);
         assert_eq!(joined.join().unwrap().alarms, 1);
+    }
+
+    /// Notes in which thread each job was done.
+    #[derive(Default)]
+    struct Where {
+        done: Vec<(u32, std::thread::ThreadId)>,
+        at: Option<Instant>,
+        rang: Option<Sender<()>>,
+    }
+
+    enum Task {
+        Note(u32),
+        Hold(Sender<()>, Receiver<()>),
+        RingAt(Instant),
+        Panic,
+    }
+
+    impl Worker for Where {
+        type Job = Task;
+
+        fn work(&mut self, job: Task, _: &dyn Waiting<Task>) -> ControlFlow<()> {
+            match job {
+                Task::Note(number) => self.done.push((number, std::thread::current().id())),
+                Task::Hold(begun, until) => {
+                    begun.send(()).unwrap();
+                    until.recv().unwrap();
+                }
+                Task::RingAt(at) => self.at = Some(at),
+                Task::Panic => panic!("as if"),
+            }
+            ControlFlow::Continue(())
+        }
+
+        fn alarm_at(&self) -> Option<Instant> {
+            self.at
+        }
+
+        fn alarm(&mut self) {
+            self.at = None;
+            self.rang.take().unwrap().send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_lone_job_is_done_by_who_brings_it_and_overtakes_none_that_waits() {
+        let (queue, joined) = spawn("where", 4, Where::default()).unwrap();
+        assert!(queue.here(Task::Note(1)).is_ok());
+        let ((begun, begins), (release, held)) = (channel(), channel());
+        assert!(queue.send(Task::Hold(begun, held)).is_ok());
+        begins.recv().unwrap();
+        assert!(queue.send(Task::Note(2)).is_ok());
+        assert!(queue.here(Task::Note(3)).is_ok());
+        release.send(()).unwrap();
+        drop(queue);
+        let done = joined.join().unwrap().done;
+        assert_eq!(done.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
+        let here = std::thread::current().id();
+        assert_eq!(done.iter().map(|(_, thread)| *thread == here).collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn what_came_while_a_job_was_done_by_who_brought_it_is_done_then() {
+        let (queue, joined) = spawn("where", 4, Where::default()).unwrap();
+        let ((begun, begins), (release, held)) = (channel(), channel());
+        let lone = queue.clone();
+        let brings = std::thread::spawn(move || assert!(lone.here(Task::Hold(begun, held)).is_ok()));
+        begins.recv().unwrap();
+        assert!(queue.send(Task::Note(1)).is_ok());
+        assert!(queue.here(Task::Note(2)).is_ok());
+        release.send(()).unwrap();
+        brings.join().unwrap();
+        drop(queue);
+        let done = joined.join().unwrap().done;
+        assert_eq!(done.into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn an_alarm_set_by_who_brought_a_job_wakes_the_sleeping_thread_in_time() {
+        let (rang, rings) = channel();
+        let (queue, _joined) = spawn("where", 4, Where { rang: Some(rang), ..Where::default() }).unwrap();
+        assert!(queue.here(Task::RingAt(Instant::now() + Duration::from_millis(20))).is_ok());
+        rings.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_panic_of_who_brought_a_job_ends_the_worker_as_one_of_its_own() {
+        let (queue, joined) = spawn("where", 4, Where::default()).unwrap();
+        assert!(queue.here(Task::Panic).is_ok());
+        assert!(joined.join().is_none());
+        assert!(matches!(queue.here(Task::Note(1)), Err(NotSent::Ended(_))));
+        assert!(queue.send(Task::Note(1)).is_err());
     }
 }

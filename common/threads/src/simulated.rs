@@ -149,7 +149,13 @@ impl<W: Worker> State<W> {
             return;
         }
         let end = match self.pile.next() {
-            Some(job) => worker.work(job, &self.pile).is_break(),
+            Some(job) => {
+                let end = worker.work(job, &self.pile).is_break();
+                if !end {
+                    crate::ring(worker);
+                }
+                end
+            }
             None if *locked(&self.closed) => true,
             None => {
                 worker.alarm();

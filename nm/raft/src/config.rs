@@ -32,6 +32,8 @@ pub(crate) const APPLY_BATCH_BYTES: usize = 4 * MIB;
 pub(crate) const INLINE_ENTRIES: usize = 8;
 /// The most payload applied there, in bytes.
 pub(crate) const INLINE_BYTES: usize = 64 << 10;
+/// The most payload of an entry that is written, and synced, in openraft's task instead of the log's thread, in bytes.
+pub(crate) const LONE_BYTES: usize = 4 << 10;
 /// The most payload one group commit of the log takes, in bytes.
 pub(crate) const WRITE_BATCH_BYTES: usize = 8 * MIB;
 /// Operations waiting for the log's thread. openraft has few at a time; at the bound it waits.

@@ -4,14 +4,15 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use log::{LogReader, Position};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
-use threads::Queue;
+use threads::{NotSent, Queue};
 use tokio::sync::oneshot;
 
+use crate::config::LONE_BYTES;
 use crate::entries::Found;
 use crate::error::{Failures, RaftError};
 use crate::record::{self, kind};
@@ -26,6 +27,8 @@ pub(crate) struct LogStore {
     ops: Queue<Op>,
     /// Index after the last entry that is durably applied: nothing at or beyond it is purged.
     durable: Arc<AtomicU64>,
+    /// Proposals that wait for their reply.
+    under_way: Arc<AtomicUsize>,
     failures: Failures,
 }
 
@@ -41,7 +44,26 @@ impl LogStore {
         durable: Arc<AtomicU64>,
         failures: Failures,
     ) -> Self {
-        LogStore { entries, reader, ops, durable, failures }
+        LogStore { entries, reader, ops, durable, under_way: Arc::default(), failures }
+    }
+
+    /// To count proposals that wait for their reply.
+    pub(crate) fn under_way(&self) -> Arc<AtomicUsize> {
+        self.under_way.clone()
+    }
+
+    /// A small entry that nothing else is proposed beside is written in this thread, sync and all: waking the log's
+    /// and being woken by it would cost as much again.
+    fn send_append(&self, op: Op) -> io::Result<()> {
+        let lone = self.under_way.load(Ordering::Relaxed) == 1 && op.bytes() <= LONE_BYTES;
+        if !(lone && threads::step_aside()) {
+            return self.ops.send(op).map_err(|_| stopped());
+        }
+        match self.ops.here(op) {
+            Ok(()) => Ok(()),
+            Err(NotSent::Full(op)) => self.ops.send(op).map_err(|_| stopped()),
+            Err(NotSent::Ended(_)) => Err(stopped()),
+        }
     }
 
     async fn ask(&self, op: impl FnOnce(Done) -> Op) -> io::Result<()> {
@@ -139,7 +161,7 @@ impl RaftLogStorage<Types> for LogStore {
                 })?;
             }
         }
-        self.ops.send(Op::Append(entries, callback)).map_err(|_| stopped())
+        self.send_append(Op::Append(entries, callback))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

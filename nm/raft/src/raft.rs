@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) shared: Shared,
     pub(crate) tasks: Queue<Task>,
     pub(crate) ops: Queue<Op>,
+    /// Proposals that wait for their reply.
+    pub(crate) under_way: Arc<AtomicUsize>,
     pub(crate) max_payload: usize,
     pub(crate) failures: Failures,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -103,6 +106,22 @@ impl<M> Clone for Raft<M> {
 impl<M> fmt::Debug for Raft<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Raft").field("leadership", &*self.inner.leadership.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// One more, until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Counted<'_> {
+    fn new(count: &AtomicUsize) -> Counted<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -147,6 +166,7 @@ impl<M: Machine> Raft<M> {
             return Err(ProposeError::TooLarge { bytes, limit });
         }
         let deadline = Instant::now() + ELECTION_PATIENCE;
+        let _counted = Counted::new(&self.inner.under_way);
         loop {
             if let Some(why) = self.stopped() {
                 return Err(ProposeError::Stopped(why));
@@ -215,7 +235,7 @@ impl<M: Machine> Raft<M> {
             leader: leadership.leader.as_ref().map(|leader| leader.id),
             last_log: metrics.last_log.map_or(0, |id| id.index),
             applied: *self.inner.shared.index.borrow(),
-            durable: self.inner.shared.durable.load(std::sync::atomic::Ordering::Acquire),
+            durable: self.inner.shared.durable.load(Ordering::Acquire),
             purged: metrics.purged.map(|id| id.index),
         }
     }

@@ -63,6 +63,7 @@ pub(crate) async fn start_with<M: Machine>(
         state.shared.durable.clone(),
         failures.clone(),
     );
+    let under_way = log_store.under_way();
     let machine = StateMachine::new(&state);
     let core = Core::new(node_id, settings, NoPeers, log_store, machine).await;
     // A thread that failed says better what it was.
@@ -80,6 +81,7 @@ pub(crate) async fn start_with<M: Machine>(
         shared: state.shared,
         tasks: state.tasks,
         ops: log.ops,
+        under_way,
         max_payload,
         failures,
         leadership: watched,

@@ -40,7 +40,8 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    fn bytes(&self) -> usize {
+    /// Bytes of what it appends.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Op::Append(entries, _) => entries
                 .iter()

@@ -445,6 +445,7 @@ async fn prepare(node: &Node, mut import: Import, entry: Entry) -> Result<Ready>
                     content: Some(content),
                     for_partner: false,
                     lazy: false,
+                    lone: false,
                     seen: store.newest_row(),
                 };
                 store.prepare(prepare).await.map(|_| ())

@@ -148,6 +148,8 @@ impl Commit {
     }
 
     async fn run(self, source: Source) {
+        let node = self.node.clone();
+        let _under_way = node.sessions.begin_commit();
         let outcome = self.decide(source).await;
         if let Err(error) = &outcome {
             tracing::debug!(%error, session = %self.upload.id, "a write was not committed");
@@ -332,6 +334,7 @@ impl Commit {
             content,
             for_partner: false,
             lazy: false,
+            lone: !self.needs_both() && self.node.sessions.commits() == 1,
             seen: self.node.store()?.newest_row(),
         };
         self.node.store()?.prepare(prepare).await.map(drop)

@@ -15,10 +15,11 @@ use types::{Code, Error, Result};
 pub async fn run(node: Arc<Node>, request: PassPrepareRequest) -> Result<PassPrepareReply> {
     node.serving.check_reign(request.epoch)?;
     let mut prepared = vec![false; request.sessions.len()];
+    let lone = request.sessions.len() == 1;
     let mut works = JoinSet::new();
     for (at, session) in request.sessions.into_iter().enumerate() {
         let (node, durable) = (node.clone(), request.durable);
-        works.spawn(async move { (at, prepare(&node, session, durable).await) });
+        works.spawn(async move { (at, prepare(&node, session, durable, lone).await) });
     }
     while let Some(ended) = works.join_next().await {
         match ended {
@@ -30,7 +31,7 @@ pub async fn run(node: Arc<Node>, request: PassPrepareRequest) -> Result<PassPre
     Ok(PassPrepareReply { prepared })
 }
 
-async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Result<()> {
+async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool, lone: bool) -> Result<()> {
     let id = SessionId::from_slice(&passed.session)?;
     let missing = |what| Error::bad_request(format_args!("a passed session without its {what}"));
     let target = passed.target.ok_or_else(|| missing("target"))?;
@@ -73,6 +74,7 @@ async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool) -> Resu
         content,
         for_partner: true,
         lazy: !durable,
+        lone,
         seen: passed.seen,
     };
     let came = prepare.content.is_some();

@@ -10,6 +10,7 @@ use types::{Error, Result};
 use super::change::{
     AdvanceRecord, Change, ChunkPlace, ContentRecord, PlacesRecord, SessionRecord, session_bytes,
 };
+use super::commit::Work;
 use super::content::Reserved;
 use super::trouble::log_error;
 use super::{Content, ContentWriter, JournalPosition, PLACES_PER_RECORD, Store, done};
@@ -28,6 +29,9 @@ pub struct Prepare {
     pub for_partner: bool,
     /// Answer when it is only buffered: it becomes durable with the next sync.
     pub lazy: bool,
+    /// Nobody else writes now, as far as the caller sees: it is done in the caller's thread, so that no other has to be
+    /// woken for it.
+    pub lone: bool,
     /// Number of the newest row that the acting member knows ([`Store::newest_row`]; R26).
     pub seen: u64,
 }
@@ -69,8 +73,10 @@ impl Store {
             ..ContentRecord::default()
         };
         let (changes, reserved) = self.content_changes(record, prepare.content, false).await?;
+        // Buffered it is done before a disk has to be waited for; else somebody must look after the sockets meanwhile.
+        let here = prepare.lone && (prepare.lazy || threads::step_aside());
         self.shared.doubt.begins(prepare.session);
-        self.change(changes, reserved, !prepare.lazy).await.and_then(done)
+        self.submit(Work::Changes(changes), reserved, !prepare.lazy, here).await.and_then(done)
     }
 
     /// Keeps a content that was copied from the partner for a version that the log has. If the session is held

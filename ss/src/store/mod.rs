@@ -147,7 +147,7 @@ impl Store {
     /// # Errors
     /// `DiskFull`: there is no room for the record that says it. `Io`: the store is out of service.
     pub async fn tidy(&self) -> Result<bool> {
-        let reply = self.submit(Work::Tidy, None, false).await?;
+        let reply = self.submit(Work::Tidy, None, false, false).await?;
         Ok(reply.more)
     }
 
@@ -169,10 +169,17 @@ impl Store {
 
     /// Hands changes to the committing thread and waits for it.
     async fn change(&self, changes: Vec<Change>, reserved: Option<Reserved>, durable: bool) -> Result<Reply> {
-        self.submit(Work::Changes(changes), reserved, durable).await
+        self.submit(Work::Changes(changes), reserved, durable, false).await
     }
 
-    async fn submit(&self, work: Work, reserved: Option<Reserved>, durable: bool) -> Result<Reply> {
+    /// `here`: in this thread, if the committing one has nothing to do.
+    async fn submit(
+        &self,
+        work: Work,
+        reserved: Option<Reserved>,
+        durable: bool,
+        here: bool,
+    ) -> Result<Reply> {
         let ended =
             || Error::new(Code::Unavailable, "the store is closed", "wait until the server is up again");
         self.shared.check()?;
@@ -186,7 +193,8 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let clock = self.shared.health.operation();
         let job = Job { work, durable, reserved, clock, reply };
-        match writing.committer.try_submit(job) {
+        let submitted = if here { writing.committer.here(job) } else { writing.committer.try_submit(job) };
+        match submitted {
             Ok(()) => {}
             Err(Refused::Closed(_)) => return Err(ended()),
             Err(Refused::Full(job)) => {

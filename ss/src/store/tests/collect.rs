@@ -95,6 +95,7 @@ fn again(session: SessionId) -> Prepare {
         content: None,
         for_partner: false,
         lazy: false,
+        lone: false,
         seen: 0,
     }
 }

@@ -344,8 +344,16 @@ fn a_copy_that_cites_chunks_outlives_the_content_that_brought_them() {
             store.apply(1, vec![row(20, 1, &[session(1)])]).await.unwrap();
             let content = Content::cited(&store.lookup(session(1)).unwrap().unwrap().manifest);
             let (session, target, content) = (session(2), target(), Some(content));
-            let prepare_it =
-                Prepare { session, target, asker: None, content, for_partner: false, lazy: false, seen: 0 };
+            let prepare_it = Prepare {
+                session,
+                target,
+                asker: None,
+                content,
+                for_partner: false,
+                lazy: false,
+                lone: false,
+                seen: 0,
+            };
             store.prepare(prepare_it).await.unwrap();
             store.apply(1, vec![row(21, 2, &[session]), removed(20, 3)]).await.unwrap();
             for n in 3..=60 {

@@ -23,8 +23,16 @@ fn contents_of_every_size_come_back_as_they_were_sent() {
             assert_eq!(content.manifest().crc64, crc64(&data));
             let (target, session) = (target(), session(n as u8));
             let content = Some(content);
-            let prepare =
-                Prepare { session, target, asker: None, content, for_partner: true, lazy: false, seen: 0 };
+            let prepare = Prepare {
+                session,
+                target,
+                asker: None,
+                content,
+                for_partner: true,
+                lazy: false,
+                lone: false,
+                seen: 0,
+            };
             store.prepare(prepare).await.unwrap();
             assert_eq!(held_bytes(&store, session), data);
         }
@@ -114,6 +122,7 @@ fn an_upload_refuses_gaps_and_wrong_bytes_and_takes_a_piece_twice() {
         content,
         for_partner: false,
         lazy: false,
+        lone: false,
         seen: 0,
     }))
     .unwrap();
@@ -398,7 +407,16 @@ fn a_manifest_too_long_for_one_record_of_places_survives() {
     content.places.extend(std::iter::repeat_n(change::ChunkPlace { file: 0, ..place_of }, 2500));
     let (target, content) = (target(), Some(content));
     let session = session(1);
-    let prepare = Prepare { session, target, asker: None, content, for_partner: false, lazy: false, seen: 0 };
+    let prepare = Prepare {
+        session,
+        target,
+        asker: None,
+        content,
+        for_partner: false,
+        lazy: false,
+        lone: false,
+        seen: 0,
+    };
     run(store.prepare(prepare)).unwrap();
     assert_eq!(held_bytes(&store, session), bytes(CHUNK, 1));
     store.close();

@@ -9,7 +9,16 @@ use types::ids::SessionId;
 async fn prepare_after(store: &Store, session: SessionId, seen: u64) {
     let content = Some(content(store, &bytes(1000, seen)).unwrap());
     let asker = Some(Asker { user: "ann".into(), number: 7, ..Asker::default() });
-    let prepare = Prepare { session, target: target(), asker, content, for_partner: true, lazy: false, seen };
+    let prepare = Prepare {
+        session,
+        target: target(),
+        asker,
+        content,
+        for_partner: true,
+        lazy: false,
+        lone: false,
+        seen,
+    };
     store.prepare(prepare).await.unwrap();
 }
 

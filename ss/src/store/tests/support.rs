@@ -179,7 +179,16 @@ pub async fn prepare_as(store: &Store, session: SessionId, bytes: &Bytes, lazy: 
     let content = Some(content(store, bytes)?);
     let asker = Some(Asker { user: "ann".into(), number: 7, ..Asker::default() });
     store
-        .prepare(Prepare { session, target: target(), asker, content, for_partner: false, lazy, seen: 0 })
+        .prepare(Prepare {
+            session,
+            target: target(),
+            asker,
+            content,
+            for_partner: false,
+            lazy,
+            lone: lazy,
+            seen: 0,
+        })
         .await
 }
 
@@ -191,7 +200,16 @@ pub async fn prepare(store: &Store, session: SessionId, bytes: &Bytes) -> Result
 pub async fn prepare_again(store: &Store, session: SessionId) -> Result<Position> {
     let (target, asker) = (target(), None);
     store
-        .prepare(Prepare { session, target, asker, content: None, for_partner: false, lazy: false, seen: 0 })
+        .prepare(Prepare {
+            session,
+            target,
+            asker,
+            content: None,
+            for_partner: false,
+            lazy: false,
+            lone: false,
+            seen: 0,
+        })
         .await
 }
 
