@@ -12,23 +12,39 @@ use types::record::Manifest;
 use types::{Code, Error, Result};
 
 /// Prepares each session; one that fails holds up no other.
-pub async fn run(node: Arc<Node>, request: PassPrepareRequest) -> Result<PassPrepareReply> {
+pub async fn run(node: Arc<Node>, mut request: PassPrepareRequest) -> Result<PassPrepareReply> {
     node.serving.check_reign(request.epoch)?;
-    let mut prepared = vec![false; request.sessions.len()];
+    let durable = request.durable;
     let lone = request.sessions.len() == 1;
+    if lone
+        && !durable
+        && let Some(session) = request.sessions.pop()
+    {
+        // It is only buffered: done before another task would have begun with it.
+        let prepared = vec![told(prepare(&node, session, durable, lone).await)];
+        return Ok(PassPrepareReply { prepared });
+    }
+    let mut prepared = vec![false; request.sessions.len()];
     let mut works = JoinSet::new();
     for (at, session) in request.sessions.into_iter().enumerate() {
-        let (node, durable) = (node.clone(), request.durable);
+        let node = node.clone();
         works.spawn(async move { (at, prepare(&node, session, durable, lone).await) });
     }
     while let Some(ended) = works.join_next().await {
         match ended {
-            Ok((at, Ok(()))) => prepared[at] = true,
-            Ok((_, Err(error))) => tracing::debug!(%error, "a session was not prepared for the partner"),
+            Ok((at, outcome)) => prepared[at] = told(outcome),
             Err(error) => tracing::warn!(%error, "preparing for the partner failed"),
         }
     }
     Ok(PassPrepareReply { prepared })
+}
+
+/// Whether it is prepared.
+fn told(outcome: Result<()>) -> bool {
+    if let Err(error) = &outcome {
+        tracing::debug!(%error, "a session was not prepared for the partner");
+    }
+    outcome.is_ok()
 }
 
 async fn prepare(node: &Arc<Node>, passed: PassedSession, durable: bool, lone: bool) -> Result<()> {
