@@ -49,7 +49,8 @@ impl Outgoing {
     }
 }
 
-/// What a server does with its connections. None of the methods may block; the futures neither. A panic
+/// What a server does with its connections. None of the methods may block; the futures neither, but for a sync of the
+/// disk in a task of its own once another thread looks after the sockets (`threads::step_aside`). A panic
 /// is caught: a call answers `INTERNAL` of unknown effect, a cast ends its connection.
 pub trait Service: Send + Sync + 'static {
     /// A peer has proved itself. Nothing is read from it before this returns; pushes may be queued.

@@ -237,3 +237,27 @@ fn a_record_of_a_later_version_is_refused_by_name() {
     let place = Place { disk, ..Place::default() };
     assert_eq!(place.open().err().unwrap().code, Code::UnknownFormat);
 }
+
+#[test]
+fn a_lone_write_is_there_after_a_power_cut_though_no_thread_was_woken_to_sync_it() {
+    let place = Place::default();
+    let store = place.open().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for n in 0..20 {
+        let (store, disk) = (store.clone(), place.clone());
+        // In a task, as a request is: that is where it may be synced at once.
+        let lone = async move {
+            let data = bytes(100 + usize::from(n), n.into());
+            // Beside it one that is only buffered, as a partner does it.
+            prepare_as(&store, session(100 + n), &data, true).await.unwrap();
+            prepare_as(&store, session(n), &data, false).await.unwrap();
+            (disk.crash(n.into()), data)
+        };
+        let (cut, data) = runtime.block_on(runtime.spawn(lone)).unwrap();
+        let after = cut.open().unwrap();
+        assert_eq!(held_bytes(&after, session(n)), data);
+        assert_eq!(held_bytes(&after, session(100 + n)), data, "one sync is for all before it");
+        after.close();
+    }
+    store.close();
+}

@@ -186,7 +186,7 @@ pub async fn prepare_as(store: &Store, session: SessionId, bytes: &Bytes, lazy: 
             content,
             for_partner: false,
             lazy,
-            lone: lazy,
+            lone: true,
             seen: 0,
         })
         .await
