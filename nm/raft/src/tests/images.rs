@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use log::sim::{Count, SimDisk};
+use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
-use openraft::{OptionalSend, RaftLogReader};
 
 use super::crash::check;
 use super::support::{Media, Member, Random, StateFile};
