@@ -102,7 +102,8 @@ mod tests {
         assert_eq!(found(&tree(&[])), Some("I2 nothing acknowledged is lost"));
         assert_eq!(found(&tree(&[("/f", Some(1)), ("/h", Some(2))])), Some("I4 deletes stay deleted"));
         assert_eq!(found(&tree(&[("/f", Some(2))])), Some("I2 nothing acknowledged is lost"));
-        let in_doubt = |is: &[(&str, Option<Value>)]| check("/t", std::slice::from_ref(&old), &[5], &tree(is)).is_none();
+        let in_doubt =
+            |is: &[(&str, Option<Value>)]| check("/t", std::slice::from_ref(&old), &[5], &tree(is)).is_none();
         assert!(in_doubt(&[("/f", Some(5))]) && in_doubt(&[("/f", Some(1)), ("/g", Some(5))]));
         assert!(!in_doubt(&[("/g", Some(5))]) && !in_doubt(&[("/f", Some(1)), ("/g", None)]));
     }
