@@ -319,20 +319,14 @@ impl Drop for Cluster {
             self.print_logs();
         }
         // First who would start them again or stop them slowly.
-        let up = self.up.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(up) = &up
-            && let Some(pid) = i32::try_from(up.pid()).ok().and_then(Pid::from_raw)
-        {
-            let _ = kill_process(pid, Signal::KILL);
+        if let Some(up) = self.up.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            up.kill();
         }
         for name in self.members() {
             // Only what is ours: a number left in a file may belong to someone else by now.
             if let Some(pid) = self.find_pid(&name).filter(|pid| runs_in(*pid, &self.dir().join(&name))) {
                 let _ = kill_process(pid, Signal::KILL);
             }
-        }
-        if let Some(up) = up {
-            up.end();
         }
     }
 }
