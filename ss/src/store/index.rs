@@ -86,7 +86,10 @@ impl Index {
                 "the index is open in another process",
                 "stop that one first",
             )),
-            DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() != ErrorKind::InvalidData => {
+            // A file that is cut short is broken, and not the disk.
+            DatabaseError::Storage(redb::StorageError::Io(e))
+                if !matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
                 Unusable::Never(e.into())
             }
             other => Unusable::Replace(other.to_string()),

@@ -473,11 +473,12 @@ fn a_file_on_a_real_disk_is_the_same_after_a_restart() {
     assert!(store.free_bytes() > 0 && store.used_bytes() > 0 && store.journal_end() > 0);
     assert_eq!(store.oldest_io_ms(), 0);
     store.close();
-    for step in 0..3 {
+    for step in 0..4 {
         let index = folder.path().join("index.redb");
         match step {
             0 => {}
             1 => std::fs::remove_file(index).unwrap(),
+            2 => std::fs::File::options().write(true).open(index).unwrap().set_len(100).unwrap(),
             _ => std::fs::write(index, b"no index at all").unwrap(),
         }
         let store = open();
