@@ -2,7 +2,7 @@
 //! manager knows the disk again.
 
 use crate::summed;
-use net::folder::{FolderLock, failed};
+use net::folder::FolderLock;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use types::{Code, Error, Result};
@@ -47,19 +47,15 @@ impl Identity {
     /// belongs to a server of another name; `UNKNOWN_FORMAT`, `DAMAGED`, `IO`.
     pub fn open(folder: &Path, name: &str) -> Result<Identity> {
         let lock = net::folder::take(folder, net::folder::STORAGE_SERVER)?;
-        let contents = match std::fs::read(folder.join(FILE)) {
-            Ok(bytes) => parse(folder, &bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Contents {
-                format: FORMAT,
-                name: name.to_owned(),
-                token: String::new(),
-                next_token: String::new(),
-                cluster_id: String::new(),
-                generation: String::new(),
-                incarnation: 0,
-            },
-            Err(error) => return Err(failed(folder, &error)),
-        };
+        let contents = read(folder)?.unwrap_or_else(|| Contents {
+            format: FORMAT,
+            name: name.to_owned(),
+            token: String::new(),
+            next_token: String::new(),
+            cluster_id: String::new(),
+            generation: String::new(),
+            incarnation: 0,
+        });
         if contents.name != name {
             return Err(Error::new(
                 Code::Usage,
@@ -153,31 +149,8 @@ impl Identity {
     }
 }
 
-fn parse(folder: &Path, bytes: &[u8]) -> Result<Contents> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let damaged = |what: &str| {
-        Error::new(
-            Code::Damaged,
-            format_args!("{} is damaged ({what})", folder.join(FILE).display()),
-            "restore the file, or start with an empty --data and --replace-disk",
-        )
-    };
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is no text"))?;
-    let Format { format } = toml::from_str(text).map_err(|error| damaged(error.message()))?;
-    if format != FORMAT {
-        return Err(Error::new(
-            Code::UnknownFormat,
-            format_args!("{} was made by another version (format {format})", folder.display()),
-            "start it with the version that made it",
-        ));
-    }
-    if !summed::fits(text) {
-        return Err(damaged("its checksum is another one"));
-    }
-    toml::from_str(text).map_err(|error| damaged(error.message()))
+fn read(folder: &Path) -> Result<Option<Contents>> {
+    summed::read(folder, FILE, FORMAT, "restore the file, or start with an empty --data and --replace-disk")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -196,6 +169,7 @@ pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summed::tests::{assert_told, with_each_flipped_bit};
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -284,21 +258,14 @@ mod tests {
         identity.registered(&[7; 16], 5, 1).unwrap();
         let honest = identity.contents.clone();
         drop(identity);
-        let bytes = std::fs::read(data.join(FILE)).unwrap();
-        for bit in 0..bytes.len() * 8 {
-            let mut bad = bytes.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            match parse(&data, &bad) {
-                Ok(contents) => assert_eq!(contents, honest, "bit {bit}"),
-                Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
-            }
-        }
+        with_each_flipped_bit(&data.join(FILE), || assert_told(read(&data), &Some(honest.clone())));
     }
 
     #[test]
     fn an_identity_without_a_checksum_is_one_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let text = "format = 1\nname = \"ss1\"\ntoken = \"07\"\nnext_token = \"\"\ncluster_id = \"\"\n";
-        assert_eq!(parse(dir.path(), text.as_bytes()).unwrap().token, "07");
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        assert_eq!(read(dir.path()).unwrap().unwrap().token, "07");
     }
 }

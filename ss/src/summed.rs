@@ -2,12 +2,14 @@
 //! bit would else be another number that reads just as well.
 
 use net::folder::failed;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use types::Result;
 use types::content::crc64;
+use types::{Code, Error, Result};
 
 /// Begins the line with the checksum.
 const SUM: &str = "crc64 = \"";
@@ -32,8 +34,48 @@ pub(crate) fn replace(folder: &Path, file: &str, text: &str) -> Result<()> {
     replaced().map_err(|error| failed(folder, &error))
 }
 
+/// What a file of the data directory `folder` says, in version `format` of its format (R35); none if it is not there.
+/// `way_out`: what to do about one that is damaged.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`, `IO`.
+pub(crate) fn read<T: DeserializeOwned>(
+    folder: &Path,
+    file: &str,
+    format: u32,
+    way_out: &str,
+) -> Result<Option<T>> {
+    let place = folder.join(file);
+    match std::fs::read(&place) {
+        Ok(bytes) => parse(&place, &bytes, format, way_out).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&place, &error)),
+    }
+}
+
+fn parse<T: DeserializeOwned>(place: &Path, bytes: &[u8], known: u32, way_out: &str) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let damaged = |why: &str| {
+        Error::new(Code::Damaged, format_args!("{} is damaged ({why})", place.display()), way_out)
+    };
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is no text"))?;
+    // Before the rest: another version may have other fields.
+    let Format { format } = toml::from_str(text).map_err(|error| damaged(error.message()))?;
+    if format != known {
+        let what = format_args!("{} was made by another version (format {format})", place.display());
+        return Err(Error::new(Code::UnknownFormat, what, "start the server with the version that made it"));
+    }
+    if !fits(text) {
+        return Err(damaged("its checksum is another one"));
+    }
+    toml::from_str(text).map_err(|error| damaged(error.message()))
+}
+
 /// Whether a file says what was written. One without a checksum is one of the first, and is believed.
-pub(crate) fn fits(text: &str) -> bool {
+fn fits(text: &str) -> bool {
     let start = text.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
     !text[start..].starts_with(SUM) || text[start..] == line(&text[..start])
 }
@@ -46,14 +88,24 @@ fn line(text: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// All that one flipped bit makes of a file and that is still text.
-    pub(crate) fn flipped(file: &Path) -> impl Iterator<Item = String> + use<> {
+    /// Puts each file in the place of `file` that one flipped bit makes of it, and calls `look`; then the honest one again.
+    pub(crate) fn with_each_flipped_bit(file: &Path, look: impl Fn()) {
         let honest = std::fs::read(file).unwrap();
-        (0..honest.len() * 8).filter_map(move |bit| {
+        for bit in 0..honest.len() * 8 {
             let mut bad = honest.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            String::from_utf8(bad).ok()
-        })
+            std::fs::write(file, bad).unwrap();
+            look();
+        }
+        std::fs::write(file, honest).unwrap();
+    }
+
+    /// Whether what was read of a file with a flipped bit is the truth, or nothing.
+    pub(crate) fn assert_told<T: PartialEq + std::fmt::Debug>(read: Result<T>, honest: &T) {
+        match read {
+            Ok(read) => assert_eq!(read, *honest),
+            Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
+        }
     }
 
     #[test]

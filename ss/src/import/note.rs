@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use types::ids::SessionId;
 use types::record::ImportProgress;
-use types::{Code, Error, Result};
+use types::{Error, Result};
 
 /// Version of the file's format (R35).
 const FORMAT: u32 = 1;
@@ -81,30 +81,7 @@ pub fn unfinished(folder: &Path) -> Result<Option<ImportProgress>> {
 }
 
 fn read(folder: &Path) -> Result<Option<Contents>> {
-    let place = folder.join(FILE);
-    let text = match std::fs::read_to_string(&place) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&place, &error)),
-    };
-    parse(&place, &text).map(Some)
-}
-
-fn parse(place: &Path, text: &str) -> Result<Contents> {
-    let damaged = |why: &str| {
-        let what = format_args!("{} is damaged ({why})", place.display());
-        Error::new(Code::Damaged, what, "remove the file: the import is then looked up at the name manager")
-    };
-    let contents: Contents = toml::from_str(text).map_err(|error| damaged(error.message()))?;
-    if contents.format != FORMAT {
-        let what =
-            format_args!("{} was made by another version (format {})", place.display(), contents.format);
-        return Err(Error::new(Code::UnknownFormat, what, "start the server with the version that made it"));
-    }
-    if !summed::fits(text) {
-        return Err(damaged("its checksum is another one"));
-    }
-    Ok(contents)
+    summed::read(folder, FILE, FORMAT, "remove the file: the import is then looked up at the name manager")
 }
 
 impl Note {
@@ -190,7 +167,8 @@ impl Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summed::tests::flipped;
+    use crate::summed::tests::{assert_told, with_each_flipped_bit};
+    use types::Code;
 
     fn progress(done: u64) -> ImportProgress {
         ImportProgress { done, after: format!("/{done}"), files: done, ..ImportProgress::default() }
@@ -263,19 +241,16 @@ mod tests {
         note.agreed(&progress(3), (0, 0));
         note.settle(cursors(0, 0));
         ask(&mut note, 4..=5);
-        let honest = read(dir.path()).unwrap().unwrap();
-        for text in flipped(&dir.path().join(FILE)) {
-            match parse(dir.path(), &text) {
-                Ok(contents) => assert_eq!(contents, honest, "{text}"),
-                Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
-            }
-        }
+        let honest = read(dir.path()).unwrap();
+        with_each_flipped_bit(&dir.path().join(FILE), || assert_told(read(dir.path()), &honest));
     }
 
     #[test]
     fn a_note_without_a_checksum_is_one_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
         let text =
             "format = 1\ndone = 2\nafter = '/2'\nfiles = 2\nfolders = 0\nlinks = 0\nbytes = 9\nskipped = 0\n";
-        assert_eq!(parse(Path::new(FILE), text).unwrap().done, 2);
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        assert_eq!(read(dir.path()).unwrap().unwrap().done, 2);
     }
 }

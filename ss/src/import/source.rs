@@ -6,11 +6,9 @@
 //! removed since must not come back (I4).
 
 use crate::summed;
-use net::folder::failed;
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf, absolute};
-use types::{Code, Error, Result};
+use types::{Error, Result};
 
 /// Version of the file's format (R35).
 const FORMAT: u32 = 1;
@@ -38,34 +36,9 @@ impl Source {
     /// # Errors
     /// `DAMAGED`, `UNKNOWN_FORMAT`, `IO`.
     pub fn read(data: &Path) -> Result<Option<Source>> {
-        let file = data.join(FILE);
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&file, &error)),
-        };
-        let damaged = |why: &str| {
-            let what = format_args!("{} is damaged ({why})", file.display());
-            Error::new(
-                Code::Damaged,
-                what,
-                "start the server without --import; one that is under way goes on once the file is removed",
-            )
-        };
-        let contents: Contents = toml::from_str(&text).map_err(|error| damaged(error.message()))?;
-        if contents.format != FORMAT {
-            let what =
-                format_args!("{} was made by another version (format {})", file.display(), contents.format);
-            return Err(Error::new(
-                Code::UnknownFormat,
-                what,
-                "start the server with the version that made it",
-            ));
-        }
-        if !summed::fits(&text) {
-            return Err(damaged("its checksum is another one"));
-        }
-        Ok(Some(Source(contents)))
+        let way_out =
+            "start the server without --import; one that is under way goes on once the file is removed";
+        Ok(summed::read(data, FILE, FORMAT, way_out)?.map(Source))
     }
 
     /// `folder` is being taken in, or all of it is (`ended`). Durable when this returns.
@@ -104,7 +77,7 @@ fn place(folder: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summed::tests::flipped;
+    use crate::summed::tests::{assert_told, with_each_flipped_bit};
 
     #[test]
     fn a_folder_that_was_taken_in_is_known_again_by_any_of_its_names_also_when_it_is_gone() {
@@ -127,12 +100,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Source::write(dir.path(), Path::new("/some/folder"), true).unwrap();
         let honest = Source::read(dir.path()).unwrap();
-        for text in flipped(&dir.path().join(FILE)).collect::<Vec<_>>() {
-            std::fs::write(dir.path().join(FILE), &text).unwrap();
-            match Source::read(dir.path()) {
-                Ok(read) => assert_eq!(read, honest, "{text}"),
-                Err(error) => assert!([Code::Damaged, Code::UnknownFormat].contains(&error.code), "{error}"),
-            }
-        }
+        with_each_flipped_bit(&dir.path().join(FILE), || assert_told(Source::read(dir.path()), &honest));
     }
 }

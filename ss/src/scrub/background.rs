@@ -72,14 +72,14 @@ struct Part {
 
 /// How far it was; from the start if that cannot be told: then everything is looked at once more.
 fn load(folder: &Path) -> Rounds {
-    parse(&std::fs::read_to_string(folder.join(FILE)).unwrap_or_default())
-}
-
-fn parse(text: &str) -> Rounds {
     // Else a flipped bit could say that all was verified yesterday.
-    let parsed = toml::from_str::<Contents>(text).ok().filter(|_| summed::fits(text));
-    let Some(contents) = parsed.filter(|contents| contents.format == FORMAT) else {
-        return Rounds::default();
+    let contents = match summed::read::<Contents>(folder, FILE, FORMAT, "it is written anew") {
+        Ok(Some(contents)) => contents,
+        Ok(None) => return Rounds::default(),
+        Err(error) => {
+            tracing::warn!(%error, "everything is scrubbed from the start");
+            return Rounds::default();
+        }
     };
     let round = contents.round.map(|part| Round {
         started_ms: part.started_ms,
@@ -258,6 +258,7 @@ impl super::Scrubs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summed::tests::with_each_flipped_bit;
 
     #[test]
     fn a_round_goes_on_after_a_restart_and_begins_anew_if_nothing_tells_where_it_was() {
@@ -281,11 +282,12 @@ mod tests {
         let round = Round { started_ms: 9, place: (7, 2, 1), bytes: 100, bad: [3].into_iter().collect() };
         let honest = Rounds { verified_ms: 5, bad: [4, 8].into_iter().collect(), round: Some(round) };
         replace(folder.path(), FILE, &text(&honest).unwrap()).unwrap();
-        for flipped in crate::summed::tests::flipped(&folder.path().join(FILE)) {
-            let rounds = parse(&flipped);
-            assert!(rounds == honest || rounds == Rounds::default(), "{flipped}");
-        }
+        with_each_flipped_bit(&folder.path().join(FILE), || {
+            let rounds = load(folder.path());
+            assert!(rounds == honest || rounds == Rounds::default(), "{rounds:?}");
+        });
         // One that an earlier version wrote.
-        assert_eq!(parse(&text(&honest).unwrap()), honest);
+        std::fs::write(folder.path().join(FILE), text(&honest).unwrap()).unwrap();
+        assert_eq!(load(folder.path()), honest);
     }
 }
