@@ -43,6 +43,22 @@ pub(super) fn check(member: &Member, acknowledged: &BTreeMap<u64, Vec<u8>>, seed
     assert_eq!(distinct.len(), journal.len(), "seed {seed}: a proposal is there twice");
 }
 
+/// Proposes one after the other, at most so many, until the member has stopped: what was acknowledged.
+pub(super) fn propose_until_it_stops(member: &Member, most: u64) -> BTreeMap<u64, Vec<u8>> {
+    let mut acknowledged = BTreeMap::new();
+    for number in 0..most {
+        let payload = format!("{number}");
+        match member.try_propose(&payload) {
+            Ok(index) => drop(acknowledged.insert(index, payload.into_bytes())),
+            Err(error) => {
+                assert!(matches!(error, ProposeError::Unknown | ProposeError::Stopped(_)), "{error}");
+                break;
+            }
+        }
+    }
+    acknowledged
+}
+
 fn survives(seed: u64, end: impl Fn(Member, &mut Random) -> Media) {
     let mut random = Random::new(seed);
     let mut media = Media::default();
@@ -83,19 +99,7 @@ fn a_disk_that_stops_at_any_sync_costs_nothing_that_was_acknowledged() {
         let left = match Member::start(&media) {
             Err(_) => Media { log: media.log.crash(sync), state: StateFile::default() },
             Ok(member) => {
-                for number in 0.. {
-                    let payload = format!("{number}");
-                    match member.try_propose(&payload) {
-                        Ok(index) => drop(acknowledged.insert(index, payload.into_bytes())),
-                        Err(error) => {
-                            assert!(
-                                matches!(error, ProposeError::Unknown | ProposeError::Stopped(_)),
-                                "{error}"
-                            );
-                            break;
-                        }
-                    }
-                }
+                acknowledged = propose_until_it_stops(&member, u64::MAX);
                 assert_eq!(member.run(member.raft.failed()).exit_code, 1);
                 member.cut(&mut random)
             }

@@ -9,10 +9,9 @@ use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
-use super::crash::check;
+use super::crash::{check, propose_until_it_stops};
 use super::support::{Media, Member, Random, StateFile};
 use super::truncate::{Opened, entry, id, open, open_on};
-use crate::ProposeError;
 use crate::logstore::LogStore;
 use crate::types::{Entry, Types, Vote};
 
@@ -173,19 +172,7 @@ fn a_power_cut_at_any_operation_of_the_state_costs_nothing_that_was_acknowledged
         let left = match Member::start(&media) {
             Err(_) => Media { log: media.log.crash(at), state: StateFile::default() },
             Ok(member) => {
-                for number in 0..200 {
-                    let payload = format!("{number}");
-                    match member.try_propose(&payload) {
-                        Ok(index) => drop(acknowledged.insert(index, payload.into_bytes())),
-                        Err(error) => {
-                            assert!(
-                                matches!(error, ProposeError::Unknown | ProposeError::Stopped(_)),
-                                "{error}"
-                            );
-                            break;
-                        }
-                    }
-                }
+                acknowledged = propose_until_it_stops(&member, 200);
                 checkpoints += u32::from(member.raft.metrics().durable > 0);
                 member.cut(&mut random)
             }
