@@ -298,8 +298,10 @@ async fn under_steady_writes_a_switchover_loses_none_and_gets_done() {
     let writes: Vec<_> = (0..400u32).map(|i| write(&mut house, &format!("f{i}"), (i % 250) as u8)).collect();
     let request = SwitchoverRequest { pair: "ss1".into(), ..SwitchoverRequest::default() };
     let writing = async {
+        let deadline = Instant::now() + Duration::from_secs(60);
         for write in writes {
             loop {
+                assert!(Instant::now() < deadline, "a write is refused again and again");
                 let server = if backup.serves() { &backup } else { &primary };
                 let answer = server.complete(write.clone()).await.unwrap().answers.remove(0);
                 match answer.into_result() {
