@@ -247,6 +247,10 @@ pub(super) fn recovered(context: &mut Context<'_>, command: &Recovered) -> Resul
     let cluster = context.state().cluster()?;
     let same_feeds = cluster.is_some_and(|cluster| cluster.generation == command.generation);
     let server = context.require_incarnation(&command.server, command.incarnation)?.clone();
+    if server.recovered {
+        // Its answer was lost. What it said then is older than what it has written since, and no sign of an old disk.
+        return answer(context, &command.server);
+    }
     let pair = context.pair(server.pair)?.clone();
     let acting = pair.acting == server.name;
     let old_image = command.journal < server.journal && !mutation::is(Mutation::TrustOldImage);

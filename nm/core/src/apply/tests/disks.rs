@@ -53,6 +53,30 @@ fn an_old_image_of_a_disk_is_compared_from_the_start_r7() {
 }
 
 #[test]
+fn a_report_that_is_repeated_is_not_taken_for_an_old_image_r6() {
+    let mut world = World::new();
+    let token = world.state().server("ss1").unwrap().unwrap().token;
+    let server = world.ok(Op::Register(world.register("ss1", &token, b"n"))).server.unwrap();
+    let report = Recovered {
+        server: server.name.clone(),
+        incarnation: server.incarnation,
+        control_cursor: server.control_cursor,
+        pair_cursor: server.pair_cursor,
+        journal: server.journal,
+        generation: 9,
+        damaged: false,
+    };
+    world.ok(Op::Recovered(report.clone()));
+    let before = world.state().server("ss1").unwrap().unwrap();
+    // It acts and writes; the answer to its report was lost with the name manager.
+    let write = world.write("a", 1);
+    world.ok(Op::WriteComplete(WriteComplete { journal: before.journal + 100, ..write }));
+    let now = world.state().server("ss1").unwrap().unwrap();
+    assert!(now.journal > before.journal, "it has written since");
+    assert_eq!(world.ok(Op::Recovered(report)).server.unwrap(), now, "a replay changes nothing");
+}
+
+#[test]
 fn a_server_that_has_applied_what_the_log_does_not_know_shows_that_the_log_is_an_old_one() {
     let mut world = World::new();
     world.commit("a", 1);
