@@ -60,6 +60,21 @@ impl State {
         wakers
     }
 
+    /// A host that was switched off and is back does not know the streams that it had: its system says so to whoever
+    /// asks whether they are alive, as each host's does after a silence ([`net::bounds::KEEPALIVE_IDLE`]).
+    pub(super) fn ask_the_silent(&mut self) {
+        let half_open = |pipe: &Pipe| {
+            let is_told =
+                self.pipes.get(&pipe.back).is_none_or(|back| back.end.is_some() || !back.flight.is_empty());
+            let is_mute = self.is_off(pipe.from) || self.is_off(pipe.to);
+            let is_cut = self.is_cut(pipe.from, pipe.to) || self.is_cut(pipe.to, pipe.from);
+            pipe.reader_gone && !pipe.writer_gone && !is_told && !is_mute && !is_cut
+        };
+        let backs: Vec<u64> =
+            self.pipes.values().filter(|pipe| half_open(pipe)).map(|pipe| pipe.back).collect();
+        backs.into_iter().for_each(|back| self.send(back, Item::Reset));
+    }
+
     pub(super) fn answer_tries(&mut self, network: &Network) -> Vec<Waker> {
         let (now, mut wakers) = (self.now, Vec::new());
         let ids: Vec<u64> = self.tries.keys().copied().collect();

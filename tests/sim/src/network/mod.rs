@@ -25,6 +25,8 @@ pub type Tick = u64;
 pub const WINDOW: usize = 1 << 20;
 /// How long a try to reach a host that says nothing takes.
 const SYN_TIMEOUT: Tick = 60_000;
+/// How often hosts ask whether silent streams are alive.
+const KEEPALIVE: Tick = net::bounds::KEEPALIVE_IDLE.as_millis() as Tick;
 
 /// How long things are on their way, in ticks.
 #[derive(Clone, Copy, Debug)]
@@ -312,6 +314,9 @@ impl Network {
         let wakers = {
             let mut state = self.state();
             state.now = now;
+            if now.is_multiple_of(KEEPALIVE) {
+                state.ask_the_silent();
+            }
             let mut wakers = state.deliver_items();
             wakers.extend(state.answer_tries(self));
             wakers
