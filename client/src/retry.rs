@@ -126,7 +126,8 @@ impl Retry {
             };
             return Err(given_up(error, self.timeout));
         }
-        if error.code != Code::Timeout {
+        // That a path has to be looked up again says nothing of why nobody answers then.
+        if error.code != Code::Timeout && remedy != Remedy::Relocate {
             self.last = Some(error);
         }
         let [random] = net::secret::random::<1>().unwrap_or([255]);
@@ -245,6 +246,15 @@ mod tests {
         let error = retry.failed(Error::new(Code::Timeout, "not answered in time", "wait")).unwrap_err();
         assert_eq!(error.code, Code::NoActingMember);
         assert!(error.message.contains("nobody acts for ss1"), "{}", error.message);
+        let error = retry.failed(Error::new(Code::Timeout, "not answered in time", "wait")).unwrap_err();
+        assert_eq!(error.code, Code::Timeout);
+    }
+
+    #[test]
+    fn a_name_manager_that_falls_silent_is_not_told_as_a_file_that_is_not_there() {
+        let mut retry = Retry::new(Duration::from_secs(60));
+        retry.failed(Error::new(Code::Moved, "a does not exist", "look again")).unwrap();
+        retry.deadline = Instant::now();
         let error = retry.failed(Error::new(Code::Timeout, "not answered in time", "wait")).unwrap_err();
         assert_eq!(error.code, Code::Timeout);
     }
