@@ -100,6 +100,11 @@ impl Retry {
         self.backoff = Backoff::default();
     }
 
+    /// A part of the request has until `deadline`, so the whole of it has at least that long.
+    pub(crate) fn wait_until(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.max(deadline);
+    }
+
     /// Whether an attempt may have had its effect.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unknown

@@ -42,6 +42,8 @@ struct Upload {
     committing: bool,
     /// Something went well since the last failure.
     got_on: bool,
+    /// When the commit that was sent last is to be answered.
+    commit_by: Option<Instant>,
     /// No server has heard of the session yet.
     unknown: bool,
     /// Some bytes are in no window any more and cannot be read again.
@@ -69,6 +71,9 @@ pub(super) async fn upload(core: &Core, request: &Request<'_>, start: Start) -> 
         };
         if std::mem::take(&mut upload.got_on) {
             retry.progress();
+        }
+        if let Some(deadline) = upload.commit_by.take() {
+            retry.wait_until(deadline);
         }
         match core.after(error, pair, &request.name, &mut retry).await {
             Ok(relocate) => fresh = relocate,
@@ -108,6 +113,7 @@ impl Upload {
             long,
             committing: false,
             got_on: false,
+            commit_by: None,
             unknown: true,
             lost: false,
             gap: false,
@@ -156,8 +162,11 @@ impl Upload {
         let sent = core.at_acting(pair, wait, |acting| async move {
             this.open(&acting, &found, wait).await?;
             this.send(core, &acting, &found, request.options.progress.as_deref()).await?;
+            // A commit has its own time, which begins with it, and once more only if there was something to send again.
+            let got_on = std::mem::take(&mut this.got_on) || !this.committing;
+            let mut timing = if got_on { core.retry() } else { wait.clone() };
+            this.commit_by = Some(timing.deadline());
             // It may be that the capability was for the time of the upload only.
-            let mut timing = core.retry();
             let lookup = core
                 .lookups
                 .for_writing(&core.manager, &request.name, Some(pair), false, &mut timing)
