@@ -181,11 +181,15 @@ impl Commit {
         };
         crash_point("commit.answered");
         match answer.into_result() {
-            Ok(answer) if self.is_of_another_session(&answer) => {
+            Ok(answer) if answer.repeated => {
+                // Until that is known it is in doubt here.
+                let stands = self.stands(&answer).await.inspect_err(|_| self.upload.in_doubt())?;
+                if stands {
+                    return self.committed(answer, durable_on);
+                }
+                self.over(offered).await;
                 let version = answer.version.unwrap_or_default();
                 let file = answer.record.as_ref().map_or(0, |record| record.id);
-                // Its word is what counts: for this session the log has none, nor will it.
-                self.over(offered).await;
                 Ok(Receipt { durable_on: version.durable_on, version: Some(version), file })
             }
             Ok(answer) => self.committed(answer, durable_on),
@@ -198,11 +202,16 @@ impl Commit {
         }
     }
 
-    /// Whether what was asked was done before, under the same key, with another session that holds the same: a user has
-    /// repeated a command. No row will ever name this one, and a rebuild would take it for a write of its own (I4).
-    fn is_of_another_session(&self, answer: &Answer) -> bool {
-        let session = |version: &types::record::Version| version.session[..] != self.upload.id.0;
-        answer.repeated && answer.version.as_ref().is_some_and(session)
+    /// Whether what was asked, and was done before under the same key, is a version with the content of this session. No
+    /// row will ever name it if a user has repeated a command (then it is another session's), nor if it was removed or
+    /// overwritten since, and a rebuild would take it for a write of its own (I4).
+    async fn stands(&self, answer: &Answer) -> Result<bool> {
+        let another = |version: &types::record::Version| version.session[..] != self.upload.id.0;
+        if answer.version.as_ref().is_some_and(another) {
+            return Ok(false);
+        }
+        let decided = self.node.store()?.lookup(self.upload.id)?.is_some_and(|held| held.state.is_decided());
+        Ok(decided || self.resolution().await?.committed)
     }
 
     /// The session never becomes a version: it goes, here and at the partner.
@@ -308,6 +317,13 @@ impl Commit {
 
     /// Asks whether the log has this session by this request: what came with a row does not say whose it was (R16).
     async fn check_decided(&self) -> Result<()> {
+        // Also one that was removed since was theirs.
+        let resolution = self.resolution().await?;
+        if resolution.committed || resolution.file != 0 { Ok(()) } else { Err(not_theirs()) }
+    }
+
+    /// What the log says of this session by this request.
+    async fn resolution(&self) -> Result<Resolution> {
         let prepared = Prepared {
             session: self.upload.id.0.to_vec(),
             folder: self.target.folder,
@@ -320,10 +336,7 @@ impl Commit {
         let request =
             ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared], cursor };
         let reply = self.node.completions.resolve(&request).await?;
-        // Also one that was removed since was theirs.
-        let theirs = |resolution: &Resolution| resolution.committed || resolution.file != 0;
-        let decided = reply.resolutions.first().is_some_and(theirs);
-        if decided { Ok(()) } else { Err(not_theirs()) }
+        Ok(reply.resolutions.into_iter().next().unwrap_or_default())
     }
 
     async fn make_durable(&self, content: Option<Content>) -> Result<()> {

@@ -16,6 +16,7 @@ pub(super) const ALL: Table = &[
     ("r26_a_name_manager_is_made_anew_from_both", r26),
     ("r26_what_was_removed_before_its_row_went_out_is_not_made_anew", r26_removed),
     ("r26_what_was_removed_at_once_is_not_made_anew_from_the_acting_member", r26_removed_at_once),
+    ("r26_what_was_removed_before_its_writer_asked_again_is_not_made_anew", r26_asked_again),
 ];
 
 /// A member that missed writes is back, and the only one that has their bytes is not: their rows fail and fail.
@@ -198,5 +199,26 @@ fn r26_removed_at_once(s: &mut Stage) {
     }
     s.settle();
     s.pass(3000);
+    s.rebuild = true;
+}
+
+/// The answer to a write is lost with its server, and its writer asks the other one, which has to be given the content
+/// again: by then the file was removed, and nothing tells of it any more.
+fn r26_asked_again(s: &mut Stage) {
+    let writer = s.host_of(A);
+    s.write_sync(A, "/shared/1");
+    s.cut_one_way(SS1, writer);
+    let written = s.begin_write(A, "/shared/0", true);
+    s.pass(50);
+    check!(s, matches!(s.read(B, "/shared/0"), Some(Some(_))), "the write is not done");
+    s.remove(B, "/shared/0");
+    s.pass(4000);
+    check!(s, !written.is_done(), "the answer was not lost");
+    s.cut_power(SS1, 1);
+    s.mend();
+    s.start(SS1);
+    let written = s.answer(&written, LONG).flatten();
+    check!(s, written.is_some(), "the writer is not told that it was done");
+    s.settle();
     s.rebuild = true;
 }
