@@ -453,11 +453,13 @@ impl Commit {
             offered = self.offer(manifest);
         }
         if must && self.needs_both() {
+            // It is prepared here, and may be there: should the name manager be made anew now, it becomes a version (R19).
             return Err(Error::new(
                 Code::Unavailable,
                 "the partner did not take the write in time, and it was asked for on both",
                 "repeat it when `pairfs status` shows both members, or ask for less",
-            ));
+            )
+            .outcome_unknown());
         }
         Ok(false)
     }
