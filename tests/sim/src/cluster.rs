@@ -13,7 +13,9 @@ use fastrand::Rng;
 use log::sim::SimDisk;
 use ss::Watch;
 use ss::store::StoreConfig;
+use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,6 +72,12 @@ pub struct Cluster {
     replaced: [bool; 2],
     /// Names of the data folders of the name manager that were given up.
     generations: usize,
+}
+
+/// The disk of a storage server as it was once: what its store wrote, and the small files that say which disk it is.
+pub struct Image {
+    store: SimDisk,
+    files: Vec<(PathBuf, Vec<u8>)>,
 }
 
 /// A look at a storage server, once it runs.
@@ -199,19 +207,40 @@ impl Cluster {
         std::fs::remove_dir_all(self.path(&self.hosts[host].name)).map_err(Error::from)
     }
 
+    /// The disk of a storage server as it is now. It must be down.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    pub fn image(&self, host: usize) -> Result<Image> {
+        let folder = self.path(&self.hosts[host].name);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(Error::from)? {
+            let path = entry.map_err(Error::from)?.path();
+            if path.is_file() {
+                let bytes = std::fs::read(&path).map_err(Error::from)?;
+                files.push((path, bytes));
+            }
+        }
+        Ok(Image { store: self.hosts[host].disk.restart(), files })
+    }
+
     /// The disk of a storage server is another one from now on: `image`, an old one of its own, or an empty one. It is
     /// started with an operator's word for it. It must be down.
     ///
     /// # Errors
-    /// As [`replace_disk`](Self::replace_disk).
-    pub fn change_disk(&mut self, host: usize, image: Option<SimDisk>) -> Result<()> {
-        match image {
-            Some(image) => {
-                // It may be of a time when the disk was full.
-                image.set_full(ROOMY);
-                self.hosts[host].disk = image;
+    /// As [`replace_disk`](Self::replace_disk); when its files cannot be written.
+    pub fn change_disk(&mut self, host: usize, image: Option<&Image>) -> Result<()> {
+        self.replace_disk(host)?;
+        if let Some(Image { store, files }) = image {
+            self.hosts[host].disk = store.restart();
+            // It may be of a time when the disk was full.
+            self.hosts[host].disk.set_full(ROOMY);
+            let mine = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+            let folder = self.path(&self.hosts[host].name);
+            std::fs::create_dir(&folder).and_then(|()| mine(&folder, 0o700)).map_err(Error::from)?;
+            for (path, bytes) in files {
+                std::fs::write(path, bytes).and_then(|()| mine(path, 0o600)).map_err(Error::from)?;
             }
-            None => self.replace_disk(host)?,
         }
         self.timeline.note(self.now, &format!("{} has another disk", self.hosts[host].name));
         self.replaced[host - SS1] = true;

@@ -5,7 +5,7 @@
 //! in a seed ([`Sky::victim`]): bits flip in what the other has, too, and a disk goes only while the other serves, and
 //! nothing is owed by the one that goes.
 
-use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
+use crate::cluster::{BACKUP, CLIENTS, Cluster, Image, NM, SS1};
 use crate::host::{Condition, DiskPace};
 use crate::load::{History, bytes_of};
 use crate::network::{Latency, Tick};
@@ -190,7 +190,7 @@ pub struct Sky {
     /// The storage server whose disk may be damaged or replaced: never both in one seed.
     victim: usize,
     /// How its disk was when it was killed first.
-    image: Option<SimDisk>,
+    image: Option<Image>,
     /// What the name manager says of the cluster.
     observer: Observer,
     /// What clients were told: what both members have.
@@ -275,7 +275,7 @@ impl Sky {
                 Fault::Kill(host) | Fault::Replace(host, _)
                     if host == self.victim && self.image.is_none() =>
                 {
-                    self.image = Some(cluster.hosts[host].disk.restart());
+                    self.image = cluster.image(host).ok();
                 }
                 Fault::FlipBit(host, number) => self.flip(cluster, host, number),
                 _ => {}
@@ -328,7 +328,7 @@ impl Sky {
             cluster.timeline.note(cluster.now(), "its disk stays: it may be needed");
             return;
         }
-        let image = self.image.as_ref().filter(|_| old).map(SimDisk::restart);
+        let image = self.image.as_ref().filter(|_| old);
         if let Err(error) = cluster.change_disk(host, image) {
             cluster.timeline.note(cluster.now(), &format!("its disk stays: {error}"));
         }
