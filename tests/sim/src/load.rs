@@ -130,8 +130,10 @@ impl History {
         // A repeated command waits anew each time.
         let times = if state.repeats && ask != Ask::Read { 2 + u64::from(REPEATS) } else { 1 };
         let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).saturating_mul(times);
+        let number = state.requests.len();
+        tracing::info!(number, worker, %path, ?ask, "asks");
         state.requests.push(Request { worker, path, ask, at: now(), begun, ended: None, most, took: None });
-        state.requests.len() - 1
+        number
     }
 
     fn end(&self, number: usize, came: Came) {
@@ -139,6 +141,7 @@ impl History {
         state.places += 1;
         let place = state.places;
         if let Some(request) = state.requests.get_mut(number) {
+            tracing::info!(number, path = %request.path, ?came, "is answered");
             request.ended = Some((place, came));
             request.took = Some(now().saturating_sub(request.at));
         }
