@@ -6,11 +6,15 @@ use crate::cluster::{BACKUP, NM, SS1};
 use crate::host::DiskPace;
 use crate::network::Latency;
 
+/// How long a handover may take in which nobody serves, ms: the bound of a try, and a heartbeat.
+const HANDOVER_MAX: u64 = 700;
+
 pub(super) const ALL: Table = &[
     ("r01_a_primary_that_wakes_after_the_promotion_does_not_commit", r01),
     ("r02_a_lease_ends_at_its_holder_before_anybody_else_serves", r02),
     ("r03_nobody_gets_a_lease_while_the_pair_changes_hands", r03),
     ("r03_a_lease_is_not_given_back_by_a_heartbeat_that_overtakes", r03_late),
+    ("r03_a_handover_is_not_held_up_by_a_heartbeat", r03_prompt),
     ("r04_a_name_manager_that_slept_fails_nobody", r04_slept),
     ("r04_a_new_leader_waits_before_it_promotes", r04_new),
     ("r04_a_handover_that_its_leader_did_not_end_is_given_up", r04_open),
@@ -92,6 +96,29 @@ fn r03_late(s: &mut Stage) {
         s.pass(500);
     }
     s.switch_to(SS1);
+}
+
+/// A heartbeat of the member that has let go is on its way in each of these handovers: were it granted a lease, its
+/// partner would have to wait for the end of it.
+fn r03_prompt(s: &mut Stage) {
+    s.cluster.hosts[NM].set_pace(DiskPace { jitter: 60 });
+    let mut longest = 0;
+    for round in 0..100 {
+        let (to, host) = if round % 2 == 0 { ("ss1_backup", BACKUP) } else { ("ss1", SS1) };
+        let switched = s.begin_ask(A, move |client, _| async move { client.switchover("ss1", to).await });
+        let (mut nobody, mut ticks) = (0, 0);
+        while s.cluster.serves(host).is_none() && ticks < LONG {
+            s.pass(1);
+            ticks += 1;
+            nobody += u64::from(s.cluster.acting().is_none());
+        }
+        longest = longest.max(nobody);
+        s.answer(&switched, LONG);
+        s.pass(37);
+    }
+    s.cluster.hosts[NM].set_pace(DiskPace { jitter: 1 });
+    s.cluster.timeline.note(s.cluster.now(), &format!("nobody served for {longest} ms at most"));
+    check!(s, longest <= HANDOVER_MAX, &format!("nobody served for {longest} ms in a handover"));
 }
 
 fn r04_slept(s: &mut Stage) {

@@ -8,10 +8,13 @@ use client::{Content, ReadOptions, WriteOptions};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use types::Code;
-use types::limits::PIECE;
+use types::limits::{CHUNK, PIECE};
 
-/// Between two halves of a piece of an upload.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two halves of a piece of an upload, ms: usually, and so slow that there is time to notice a cut way.
+const PAUSE: u64 = 2;
+const SLOW: u64 = 250;
+/// Halves of pieces in the first chunk.
+const FIRST_CHUNK: u64 = (CHUNK / (PIECE / 2)) as u64;
 
 pub(super) const ALL: Table = &[
     ("r10_what_was_prepared_survives_the_restart_of_its_server", r10),
@@ -21,9 +24,11 @@ pub(super) const ALL: Table = &[
     ("r14_a_write_into_a_folder_that_has_moved_lands_nowhere_else", r14),
     ("r15_a_capability_that_was_changed_opens_nothing", r15),
     ("r18_an_upload_goes_on_when_its_server_is_killed", r18),
+    ("r18_a_client_keeps_what_the_partner_has_not_got", r18_slow),
     ("r19_sync_waits_for_both", r19),
     ("r28_an_upload_outlives_two_reigns", r28),
     ("r28_who_comes_to_act_takes_the_bytes_that_its_partner_has", r28_apart),
+    ("r28_bytes_that_were_let_go_are_fetched_when_they_can_be", r28_late),
 ];
 
 /// Its `WriteComplete` is on its way, or answered, and no row has come, when it is killed.
@@ -132,10 +137,11 @@ fn r15(s: &mut Stage) {
     s.write_sync(A, "/shared/0");
 }
 
-/// Uploads something large that cannot be read again, does something `millis` into it, and tells whether it is there in
-/// the end.
-fn upload(s: &mut Stage, path: &'static str, millis: u64, meanwhile: impl FnOnce(&mut Stage)) {
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+/// Uploads something large that cannot be read again, does something `millis` after its first bytes were sent (the client
+/// looks first whether it is one chunk only, which it would keep), and tells whether it is there in the end. Half a piece
+/// comes each `pause` ms.
+fn upload(s: &mut Stage, path: &'static str, pause: u64, millis: u64, meanwhile: impl FnOnce(&mut Stage)) {
+    let bytes: Vec<u8> = (0..2 * CHUNK + 77).map(|byte| (byte % 251) as u8).collect();
     let content = bytes.clone();
     let written = s.begin_ask(A, move |client, _| async move {
         let (mut end, stream) = tokio::io::duplex(PIECE);
@@ -143,24 +149,29 @@ fn upload(s: &mut Stage, path: &'static str, millis: u64, meanwhile: impl FnOnce
             for piece in content.chunks(PIECE / 2) {
                 // Who reads may have given up.
                 let _ = end.write_all(piece).await;
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
             }
         });
         client.write(path, Content::Stream(Box::new(stream)), &WriteOptions::default()).await
     });
-    s.pass(millis);
+    s.pass(FIRST_CHUNK * pause + millis);
+    check!(s, !written.is_done(), "it is done before anything happens");
     meanwhile(s);
     let written = s.answer(&written, LONG);
-    check!(s, matches!(written, Some(Ok(_))), "the upload is not done");
+    let why = match &written {
+        Some(Err(error)) => error.message.clone(),
+        _ => "no answer".to_owned(),
+    };
+    check!(s, matches!(written, Some(Ok(_))), &format!("the upload is not done: {why}"));
     let read = s.ask(B, move |client, _| async move {
         let mut reader = client.read(path, &ReadOptions::default()).await?;
-        reader.to_end(4 << 20).await
+        reader.to_end(4 * CHUNK as u64).await
     });
     check!(s, matches!(&read, Some(Ok(read)) if *read == bytes), "another content is read");
 }
 
 fn r28(s: &mut Stage) {
-    upload(s, "/own/a", 25, |s| {
+    upload(s, "/own/a", PAUSE, 25, |s| {
         s.switch_to(BACKUP);
         s.pass(10);
         s.kill(BACKUP);
@@ -175,16 +186,41 @@ fn r28_apart(s: &mut Stage) {
     s.cut(SS1, BACKUP);
     // Until they have noticed.
     s.pass(6000);
-    upload(s, "/own/a", 40, |s| {
+    upload(s, "/own/a", PAUSE, 40, |s| {
         s.mend();
         s.switch_to(BACKUP);
     });
     s.settle();
 }
 
+/// They still cannot reach each other when the other one comes to act: what it lacks cannot be passed on to it any more.
+fn r28_late(s: &mut Stage) {
+    s.cut(SS1, BACKUP);
+    // Until they have noticed, and the client is told that nothing is passed on.
+    upload(s, "/own/a", SLOW, 7000, |s| {
+        s.switch_to(BACKUP);
+        s.mend();
+    });
+    s.settle();
+}
+
+/// The way to the partner is so slow that nothing of the rest has arrived there when the acting member loses power.
+fn r18_slow(s: &mut Stage) {
+    for (path, millis) in [("/own/a", 15), ("/own/b", 25)] {
+        upload(s, path, PAUSE, millis, |s| {
+            s.cut_one_way(SS1, BACKUP);
+            s.pass(30);
+            s.cut_power(SS1, millis);
+            s.mend();
+        });
+        s.start(SS1);
+        s.settle();
+    }
+}
+
 fn r18(s: &mut Stage) {
     for (path, millis) in [("/own/a", 15), ("/own/b", 40), ("/own/c", 25), ("/own/d", 31)] {
-        upload(s, path, millis, |s| s.kill(SS1));
+        upload(s, path, PAUSE, millis, |s| s.kill(SS1));
         s.start(SS1);
         s.settle();
     }
