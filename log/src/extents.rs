@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::LogError;
-use crate::bytes::u32_at;
+use crate::bytes::u64_at;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::format::checksum;
+use crate::format::{Version, checksum, version_of};
 use crate::freemap::FreeMap;
 use crate::openfiles::OpenFiles;
 use crate::shared::lock;
@@ -457,8 +457,10 @@ impl Start<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok((file, false)),
             other => other.map_err(|e| self.io("read", number, e))?,
         }
-        let version = u32_at(&bytes, 8);
-        if bytes[..8] == MAGIC && version != VERSION {
+        let (covered, sum) = (&bytes[..HEADER_USED - 8], u64_at(&bytes, HEADER_USED - 8));
+        if bytes[..8] == MAGIC
+            && let Version::Other(version) = version_of(covered, sum, VERSION)
+        {
             return Err(LogError::UnknownFormat { name, version, known: VERSION });
         }
         Ok((file, bytes == header(number)))

@@ -44,7 +44,8 @@
 //! | 56 | 8 | CRC-64/NVME of bytes 0 to 55 |
 //! | 64 | 4032 | zero |
 //!
-//! Magic and version keep their places in all later versions. Records follow, each padded with zeros to a
+//! Magic, version and checksum keep their places in all later versions, and the checksum what it covers: one that does not fit is
+//! damage, whatever version the header names. Records follow, each padded with zeros to a
 //! multiple of 8 bytes:
 //!
 //! | offset | bytes | what |

@@ -1,9 +1,9 @@
 //! Damage to what was durable is told from a torn tail, and refused with nothing changed.
 
 use log::sim::{Count, SimDisk};
-use log::{LogError, Position};
+use log::{Disk, LogError, Open, Position};
 
-use crate::model::{Record, config, open, open_from, segment_name};
+use crate::model::{Record, config, open, open_from, segment_name, set_version};
 
 /// A log of several segments whose last records are, in this order: durable and named so, durable.
 fn filled() -> (SimDisk, Vec<Record>, Position) {
@@ -100,7 +100,7 @@ fn a_bad_header_is_damage() {
     let (disk, records, _) = filled();
     let last = records.last().unwrap().0.segment();
     for segment in 1..=last {
-        for byte in [0, 12, 16, 24, 32, 36, 40, 48, 63] {
+        for byte in [0, 8, 11, 12, 16, 24, 32, 36, 40, 48, 63] {
             let disk = disk.restart();
             disk.flip(&segment_name(segment), byte, 1);
             assert_eq!(is_damaged(open(&disk)).0, segment, "byte {byte} of segment {segment}");
@@ -130,7 +130,8 @@ fn a_segment_of_an_unknown_version_is_refused_and_named() {
     let (disk, ..) = filled();
     for segment in [1, 2] {
         let disk = disk.restart();
-        disk.flip(&segment_name(segment), 8, 2);
+        let file = disk.open(&segment_name(segment), Open::Existing).unwrap();
+        set_version(&*file, 56, 3);
         match open(&disk).map(|_| ()) {
             Err(LogError::UnknownFormat { name, version, known }) => {
                 assert_eq!((name, version, known), (segment_name(segment), 3, 1));

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use log::sim::{Count, SimDisk};
-use log::{EXTENT_ALIGN, Extent, Extents, ExtentsConfig, LogError, RealDisk};
+use log::{Disk, EXTENT_ALIGN, Extent, Extents, ExtentsConfig, LogError, Open, RealDisk};
+
+use crate::model::set_version;
 
 fn config() -> ExtentsConfig {
     ExtentsConfig { file_bytes: 64 << 10, ..ExtentsConfig::default() }
@@ -170,6 +172,8 @@ fn live_extents_that_cannot_be_are_damage() {
     disk.flip("extents/00000001", 3, 1);
     assert!(open(&disk, &[]).is_ok(), "without live extents it is the torn beginning of a file");
     disk.flip("extents/00000001", 8, 2);
+    assert!(open(&disk, &[]).is_ok(), "so is one with a flipped bit in its version");
+    set_version(&*disk.open("extents/00000001", Open::Existing).unwrap(), 24, 3);
     assert!(matches!(open(&disk, &[]), Err(LogError::UnknownFormat { version: 3, .. })));
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use log::sim::SimDisk;
-use log::{Entry, Log, LogConfig, LogError, Position};
+use log::{DiskFile, Entry, Log, LogConfig, LogError, Position};
 
 pub const FOLDER: &str = "journal";
 /// Kinds of the two preamble records; both carry the same version number.
@@ -224,4 +224,14 @@ impl Known {
         self.heads.retain(|n, _| present.contains(n));
         self.maybe_released.retain(|n| !present.contains(n));
     }
+}
+
+/// Gives a file's header another version, with the checksum at `sum_at` that is right for it.
+pub fn set_version(file: &dyn DiskFile, sum_at: usize, version: u32) {
+    let mut bytes = vec![0; sum_at];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes);
+    bytes.extend(sum.to_le_bytes());
+    file.write_all_at(&bytes, 0).unwrap();
 }
