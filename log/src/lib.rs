@@ -127,7 +127,7 @@ mod writer;
 pub use committer::{Bounds, Committer, OwnerHandle, Refused, Stage};
 pub use config::{LogConfig, MAX_SEGMENT_BYTES, MAX_SPARES, MIN_SEGMENT_BYTES};
 pub use crash::{crash_point, crash_point_waiting};
-pub use database::open_database;
+pub use database::{OnDamage, open_database};
 pub use disk::{Disk, DiskFile, Open};
 pub use error::LogError;
 pub use extents::{EXTENT_ALIGN, EXTENT_FILE_BYTES, Extent, Extents, ExtentsConfig};

@@ -21,7 +21,7 @@ use crate::service::NodeService;
 use crate::serving::Serving;
 use crate::sessions::{Sessions, lock};
 use crate::sources::Sources;
-use crate::store::StoreConfig;
+use crate::store::{IndexDamage, StoreConfig};
 use crate::tidier;
 use crate::watch::Watch;
 use crate::wire;
@@ -37,7 +37,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use types::message::Method;
 use types::message::member::{Leave, LeaveRequest, ReleaseLease};
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
 /// How long the name manager may take to hand over before the server stops anyway.
 const LEAVE: Duration = Duration::from_secs(12);
@@ -46,15 +46,34 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// Threads that wait for the disk.
 const DISK_THREADS: usize = 8;
 
+/// How often a server begins anew because its index was found damaged, before it ends.
+const NEW_INDEXES: u32 = 3;
+
 /// Runs a storage server until SIGTERM or SIGINT; told again while it stops, it ends at once. On SIGHUP it takes what
-/// `reread` gives, as far as that can change while it runs.
+/// `reread` gives, as far as that can change while it runs. One whose index is found damaged begins anew, with an index made from
+/// the journal.
 ///
 /// # Errors
 /// `ALREADY_RUNNING` when its data or its address is in use; `USAGE`; what keeps it from registering and
 /// does not pass by itself.
 pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
-    let primary = config.primary()?;
     let places = net::files::prepare()?;
+    let mut left = NEW_INDEXES;
+    loop {
+        let damage = IndexDamage::default();
+        let ended = run_once(config.clone(), places, &damage, &reread);
+        match damage.found() {
+            Some(why) if ended.is_err() && left > 0 => {
+                left -= 1;
+                tracing::warn!(why, "the server begins anew, with an index made from the journal");
+            }
+            _ => return ended,
+        }
+    }
+}
+
+fn run_once(config: Config, places: Places, damage: &IndexDamage, reread: &Reread<Config>) -> Result<()> {
+    let primary = config.primary()?;
     let import = asks_to_import(&config)?;
     let secret = net::secret::read(&config.cluster_secret)?;
     // Before anything else: two processes never share a data directory (R6).
@@ -73,11 +92,15 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
                 tokio::select! {
                     _ = term.recv() => return,
                     _ = int.recv() => return,
-                    _ = reload.recv() => take_new_options(&settings, &scrub, &running, &reread),
+                    _ = reload.recv() => take_new_options(&settings, &scrub, &running, reread),
                 }
             }
         };
-        let store = StoreConfig { open_files: places.contents, ..StoreConfig::default() };
+        let store = StoreConfig {
+            open_files: places.contents,
+            index_damage: damage.clone(),
+            ..StoreConfig::default()
+        };
         let start = Start {
             config,
             primary,
@@ -137,6 +160,7 @@ struct Start {
 
 async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Output = ()>) -> Result<()> {
     let Start { config, primary, secret, identity, places, settings, scrub, store, import } = start;
+    let damage = store.index_damage.clone();
     let listener = listen(&config.listen, config.insecure_plaintext).await?;
     let addr = net::transport::advertised(listener.local_addr(), config.advertise.as_deref())?;
     settings.fill("advertise", &addr);
@@ -185,6 +209,7 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
     let ended = tokio::select! {
         ended = &mut life => ended,
         () = &mut stop => Ok(()),
+        what = damage.wait() => Err(damaged_index(&what)),
     };
     if ended.is_ok() {
         leave(&node, &link).await;
@@ -201,6 +226,15 @@ async fn serve(start: Start, watched: impl FnOnce(Watch), stop: impl Future<Outp
         threads::run(move || store.close()).await.map_err(Error::internal)?;
     }
     ended
+}
+
+/// What was read of the index is not what was written to it: nothing more is answered out of it.
+fn damaged_index(what: &str) -> Error {
+    Error::new(
+        Code::Damaged,
+        format_args!("the index is damaged ({what})"),
+        "start the server again: it makes the index anew from its journal",
+    )
 }
 
 /// Takes the options as they are now, and says what of them a running server cannot take; with bad ones nothing

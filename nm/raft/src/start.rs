@@ -37,14 +37,16 @@ pub(crate) async fn start<M: Machine>(
     machine: Arc<M>,
 ) -> Result<Inner, RaftError> {
     let state = disk.clone();
-    start_with(config, disk, machine, move |config| store::open(&*state, config.cache_bytes)).await
+    let open =
+        move |config: &RaftConfig, failures: &Failures| store::open(&*state, config.cache_bytes, failures);
+    start_with(config, disk, machine, open).await
 }
 
 pub(crate) async fn start_with<M: Machine>(
     config: RaftConfig,
     disk: Arc<dyn Disk>,
     machine: Arc<M>,
-    open_state: impl FnOnce(&RaftConfig) -> Result<Database, RaftError> + Send + 'static,
+    open_state: impl FnOnce(&RaftConfig, &Failures) -> Result<Database, RaftError> + Send + 'static,
 ) -> Result<Inner, RaftError> {
     config.check()?;
     let settings = Arc::new(config.openraft()?);
@@ -114,9 +116,9 @@ fn open<M: Machine>(
     disk: Arc<dyn Disk>,
     machine: Arc<M>,
     failures: Failures,
-    open_state: impl FnOnce(&RaftConfig) -> Result<Database, RaftError>,
+    open_state: impl FnOnce(&RaftConfig, &Failures) -> Result<Database, RaftError>,
 ) -> Result<Opened, RaftError> {
-    let db = Arc::new(open_state(config)?);
+    let db = Arc::new(open_state(config, &failures)?);
     let state = applier::open(config, db.clone(), machine, failures.clone())?;
     let log = writer::open(config, disk, failures)?;
     let (purged, last) = {

@@ -63,9 +63,12 @@ pub(crate) fn failed(error: impl Into<redb::Error>) -> StoreError {
     }
 }
 
-/// Opens or makes `state.redb` on `disk`; nobody else may have it open.
-pub(crate) fn open(disk: &dyn Disk, cache_bytes: usize) -> Result<Database, RaftError> {
-    prepare(log::open_database(disk, "state.redb", cache_bytes), "the data folder")
+/// Opens or makes `state.redb` on `disk`; nobody else may have it open. Damage that is met in it later, by whom ever, ends
+/// the group.
+pub(crate) fn open(disk: &dyn Disk, cache_bytes: usize, failures: &Failures) -> Result<Database, RaftError> {
+    let failures = failures.clone();
+    let on_damage = Box::new(move |what: &str| failures.report(&RaftError::Damaged(what.to_owned())));
+    prepare(log::open_database(disk, "state.redb", cache_bytes, on_damage), "the data folder")
 }
 
 /// Opens or makes the state on another medium.
@@ -82,7 +85,7 @@ fn prepare(opened: Result<Database, DatabaseError>, place: &str) -> Result<Datab
     let db = opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => RaftError::Busy(place.to_string()),
         DatabaseError::UpgradeRequired(version) => RaftError::Format(format!(
-            "state.redb is in format {version} of redb, which this version cannot read: use the version that wrote it"
+            "state.redb is in format {version}, which this version cannot read: use the version that wrote it"
         )),
         DatabaseError::Storage(redb::StorageError::Corrupted(what)) => {
             RaftError::Damaged(format!("state.redb: {what}"))

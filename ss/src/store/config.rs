@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use log::{Bounds, EXTENT_FILE_BYTES};
 
+use super::damage::IndexDamage;
+
 /// Segments of the journal that readers keep open, at most.
 const OPEN_SEGMENTS: usize = 256;
 
@@ -41,6 +43,8 @@ pub struct StoreConfig {
     /// Go on behind damage of the journal: the partner tells what stood there, in feeds of this generation. None: a
     /// store whose journal is damaged is not opened.
     pub salvage: Option<u64>,
+    /// Is told when the index is found damaged.
+    pub index_damage: IndexDamage,
     /// Bounds of the queue before the journal.
     pub bounds: Bounds,
 }
@@ -62,6 +66,7 @@ impl Default for StoreConfig {
             compact_idle: Duration::from_millis(200),
             compact_segments: 4,
             salvage: None,
+            index_damage: IndexDamage::default(),
             bounds: Bounds::default(),
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::sync::Arc;
 
 use log::bytes::u64_at;
 use log::{Disk, Extent, Position};
@@ -19,6 +20,7 @@ use types::ids::SessionId;
 use types::record::{Pair, Record, User};
 use types::{Code, Error, Result};
 
+use super::damage::IndexDamage;
 use super::entry::{ChunkEntry, ContentEntry, Location};
 use super::schema::{
     ASIDE, CHUNKS, CONTENT_CHUNKS, CONTENTS, LOOSE, META, PAIRS, PENDING, RECORDS, TOMBSTONES, Tables, USERS,
@@ -49,17 +51,35 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens the index of `disk`, or makes it. One that is broken or of another format is made anew.
-    pub fn open(disk: &dyn Disk, cache_bytes: usize, fresh: bool) -> Result<Index> {
+    /// Opens the index of `disk`, or makes it. One that is broken or of another format is made anew. One that is found damaged
+    /// later is gone at the next start, and `damage` says so.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        cache_bytes: usize,
+        fresh: bool,
+        damage: &IndexDamage,
+    ) -> Result<Index> {
         if fresh {
-            remove(disk)?;
+            remove(&**disk)?;
+            damage.forget();
         }
-        let open = || Self::check(log::open_database(disk, FILE, cache_bytes));
+        let on_damage = || {
+            let (disk, damage) = (disk.clone(), damage.clone());
+            Box::new(move |what: &str| {
+                // Whoever has it open keeps it; a start finds none, and needs nothing of it.
+                if let Err(error) = remove(&*disk) {
+                    tracing::error!(%error, file = FILE, "the damaged index cannot be removed: remove it by hand");
+                }
+                damage.note(what);
+            })
+        };
+        let open = || Self::check(log::open_database(&**disk, FILE, cache_bytes, on_damage()));
         match open() {
             Err(Unusable::Never(error)) => Err(error),
             Err(Unusable::Replace(why)) => {
                 tracing::warn!(file = FILE, why, "the index is rebuilt from the journal");
-                remove(disk)?;
+                remove(&**disk)?;
+                damage.forget();
                 open().map_err(|unusable| match unusable {
                     Unusable::Never(error) => error,
                     Unusable::Replace(why) => index_error(why),

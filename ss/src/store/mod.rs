@@ -14,6 +14,7 @@ mod compact;
 mod config;
 mod content;
 mod contents;
+mod damage;
 mod doubt;
 mod entry;
 mod hole;
@@ -48,6 +49,7 @@ use types::{Code, Error, Result};
 
 pub use config::StoreConfig;
 pub use content::{Content, Held, Origin};
+pub use damage::IndexDamage;
 pub use entry::State;
 pub use index::Cursors;
 pub use keep::Prepare;
@@ -100,8 +102,8 @@ impl Store {
     /// `Damaged` when the journal or an extent file is; `UnknownFormat`; `AlreadyRunning` when another process has
     /// the index open; `DiskFull`; `Io`.
     pub fn open(disk: Arc<dyn Disk>, config: StoreConfig) -> Result<Store> {
-        let (of, cache) = (disk.clone(), config.index_cache_bytes);
-        Store::open_with(disk, &mut |fresh| Index::open(&*of, cache, fresh), config)
+        let (of, cache, damage) = (disk.clone(), config.index_cache_bytes, config.index_damage.clone());
+        Store::open_with(disk, &mut |fresh| Index::open(&of, cache, fresh, &damage), config)
     }
 
     /// Whether the journal on `disk` is damaged where it was durable, in a way that the store can go on behind

@@ -31,13 +31,22 @@ pub(crate) struct Opened {
     pub committing: Committing,
 }
 
-/// Opens the store on `disk`. With `spares`, the journal keeps files ready to grow into.
+/// Opens the store on `disk`. With `spares`, the journal keeps files ready to grow into. An index that turns out to be damaged
+/// meanwhile is made anew.
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
     make: MakeIndex<'_>,
     config: StoreConfig,
     spares: bool,
 ) -> Result<Opened> {
+    let opened = open_as_is(disk.clone(), make, config.clone(), spares);
+    let (Err(_), Some(why)) = (&opened, config.index_damage.found()) else { return opened };
+    drop(opened);
+    tracing::warn!(why, "the index is rebuilt from the journal");
+    open_as_is(disk, &mut |_| make(true), config, spares)
+}
+
+fn open_as_is(disk: Arc<dyn Disk>, make: MakeIndex<'_>, config: StoreConfig, spares: bool) -> Result<Opened> {
     let (index, log) = open_journal(&disk, make, &config, spares)?;
     let settings = ExtentsConfig {
         folder: config.extents_folder.clone(),

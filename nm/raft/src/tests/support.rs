@@ -232,7 +232,7 @@ impl Member {
     pub(crate) fn start_with(config: RaftConfig, media: &Media) -> Result<Member, RaftError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (disk, file) = (Arc::new(media.log.clone()), media.state.clone());
-        let inner = runtime.block_on(start::start_with(config, disk, Arc::new(Journal), |config| {
+        let inner = runtime.block_on(start::start_with(config, disk, Arc::new(Journal), |config, _| {
             store::open_backend(file, config.cache_bytes)
         }))?;
         Ok(Member { raft: Raft::from_inner(inner), runtime, media: media.clone() })

@@ -4,6 +4,7 @@ mod collect;
 mod compact;
 mod contents;
 mod crash;
+mod damaged_index;
 mod doubt;
 mod rows;
 mod salvage;
