@@ -7,18 +7,26 @@ use tokio::sync::watch;
 
 /// What was found, if anything. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct IndexDamage(Arc<watch::Sender<Option<String>>>);
+pub struct IndexDamage(Arc<watch::Sender<Finding>>);
+
+#[derive(Debug, Default)]
+struct Finding {
+    what: Option<String>,
+    /// The store is open: before that a damaged index is made anew at once.
+    is_open: bool,
+}
 
 impl IndexDamage {
     /// What was found first; none: the index is believed.
     pub fn found(&self) -> Option<String> {
-        self.0.borrow().clone()
+        self.0.borrow().what.clone()
     }
 
-    /// Waits until something is found, and gives it.
+    /// Waits until something is found in the index of a store that is open, and gives it.
     pub async fn wait(&self) -> String {
         let mut seen = self.0.subscribe();
-        match seen.wait_for(Option::is_some).await.map(|what| what.clone()) {
+        let met = |finding: &Finding| finding.is_open && finding.what.is_some();
+        match seen.wait_for(met).await.map(|finding| finding.what.clone()) {
             Ok(Some(what)) => what,
             // The sender lives as long as this.
             _ => std::future::pending().await,
@@ -26,15 +34,18 @@ impl IndexDamage {
     }
 
     pub(crate) fn note(&self, what: &str) {
-        self.0.send_if_modified(|found| {
-            let first = found.is_none();
-            found.get_or_insert_with(|| what.to_owned());
-            first
+        self.0.send_modify(|finding| {
+            finding.what.get_or_insert_with(|| what.to_owned());
         });
     }
 
     /// A new index stands in the place of the damaged one.
     pub(crate) fn forget(&self) {
-        self.0.send_replace(None);
+        self.0.send_modify(|finding| finding.what = None);
+    }
+
+    /// The store is open.
+    pub(crate) fn opened(&self) {
+        self.0.send_modify(|finding| finding.is_open = true);
     }
 }

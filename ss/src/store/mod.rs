@@ -116,10 +116,11 @@ impl Store {
     }
 
     pub(crate) fn open_with(disk: Arc<dyn Disk>, index: MakeIndex<'_>, config: StoreConfig) -> Result<Store> {
-        let bounds = config.bounds;
+        let (bounds, damage) = (config.bounds, config.index_damage.clone());
         let Opened { shared, log, committing } = open(disk, index, config, true)?;
         let (committer, thread) = Committer::spawn("store", committing, log, bounds).map_err(log_error)?;
         let writing = Writing { committer, thread: Mutex::new(Some(thread)) };
+        damage.opened();
         Ok(Store { shared, writing: Some(Arc::new(writing)) })
     }
 
