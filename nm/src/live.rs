@@ -6,6 +6,7 @@ use net::Session;
 use nm_core::gray::Gray;
 use nm_core::lease::Leases;
 use nm_core::monitor::Monitor;
+use nm_core::reach::Met;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(crate) enum Leaving {
 pub(crate) struct Live {
     pub(crate) leases: Leases,
     pub(crate) monitor: Monitor,
+    /// Which servers know nothing that the log has lost.
+    pub(crate) met: Met,
     /// Who is heard and does no work.
     pub(crate) gray: Gray,
     pub(crate) beats: BTreeMap<String, Beat>,
@@ -64,7 +67,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(pace: Pace, since: Duration, pairs: &[Pair], servers: &[Server]) -> Live {
+    pub(crate) fn new(pace: Pace, since: Duration, pairs: &[Pair], servers: &[Server], met: Met) -> Live {
         let acting = pairs.iter().filter_map(|pair| {
             servers.iter().find(|server| server.name == pair.acting).map(|server| (pair, server))
         });
@@ -75,6 +78,7 @@ impl Live {
         Live {
             leases: Leases::new(pace, since, acting),
             monitor: Monitor::new(pace, since),
+            met,
             gray: Gray::new(pace.hang, port::apart(pace)),
             beats: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_server_that_has_left_or_is_back_does_not_count_as_leaving_for_ever() {
-        let mut live = Live::new(Pace::FAST, Duration::ZERO, &[], &[]);
+        let mut live = Live::new(Pace::FAST, Duration::ZERO, &[], &[], Met::default());
         let start = |incarnation| Server { name: "ss1".into(), pair: 1, incarnation, ..Server::default() };
         live.set_leaving("ss1", 1, Leaving::Wants);
         assert!(live.wants_to_leave("ss1") && !live.wants_to_leave("ss2"));

@@ -13,6 +13,7 @@ use crate::unseen::Unseen;
 use net::clock;
 use net::settings::Effective;
 use nm_core::flap::Damping;
+use nm_core::reach::Met;
 use nm_core::state::{Cluster, State};
 use nm_core::store::StoreError;
 use nm_raft::{Raft, View};
@@ -129,6 +130,8 @@ pub(crate) struct Manager {
     pub(crate) feeds: Feeds,
     /// The log has changed a pair or a server.
     pub(crate) roles: Arc<Notify>,
+    /// A server was met.
+    met: watch::Sender<()>,
     pub(crate) members: Members,
     pub(crate) clients: Clients,
     pub(crate) board: Board,
@@ -161,7 +164,9 @@ impl Manager {
             .map_err(|_| Error::new(Code::Damaged, "the cluster's id is not 16 bytes", "restore the data"))?;
         let view = raft.view()?;
         let state = State::new(&view);
-        let live = Live::new(settings.pace, clock::boottime(), &state.pairs()?, &state.servers()?);
+        let (pairs, servers) = (state.pairs()?, state.servers()?);
+        let met = Met::new(cluster.generation, state.feed_end(0)?, &pairs);
+        let live = Live::new(settings.pace, clock::boottime(), &pairs, &servers, met);
         drop(view);
         Ok(Arc::new(Manager {
             settings,
@@ -172,6 +177,7 @@ impl Manager {
             proposer,
             feeds,
             roles,
+            met: watch::Sender::new(()),
             members: Members::default(),
             clients: Clients::default(),
             board: Board::default(),
@@ -203,6 +209,45 @@ impl Manager {
             .read_index()
             .await
             .map_err(|_| Error::new(Code::NotLeader, "this name manager does not lead", "ask the leader"))
+    }
+
+    /// A server has said that the log has all that it knows of.
+    pub(crate) fn note_met(&self) {
+        // Rows are sent to it from now on.
+        self.roles.notify_one();
+        self.met.send_replace(());
+    }
+
+    /// Waits until this registration is met: what it asks to be decided is decided after all that it knows of. Its first heartbeat
+    /// tells, so it is a matter of a moment behind a restart, and of nothing later.
+    pub(crate) async fn until_met(&self, server: &str, incarnation: u64) -> Result<()> {
+        let mut met = self.met.subscribe();
+        let knows = |_: &()| self.live().met.knows(server, incarnation);
+        if knows(&()) || !self.holds(server, incarnation)? {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.settings.pace.timeout;
+        if self.wait(deadline, met.wait_for(knows)).await {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Unavailable,
+            format_args!("{server} has not yet said how far it is"),
+            "it does so by itself",
+        ))
+    }
+
+    /// Whether this registration holds by the log; else the log refuses what is asked in it.
+    fn holds(&self, server: &str, incarnation: u64) -> Result<bool> {
+        let view = self.view()?;
+        let known = State::new(&view).server(server)?;
+        Ok(known.is_some_and(|known| known.incarnation == incarnation && !known.failed))
+    }
+
+    /// The log has lost what a server knows of: this name manager decides nothing more (R24).
+    pub(crate) fn give_up(&self, what: String) {
+        self.raft.give_up(what);
+        self.stop_waiting();
     }
 
     /// Ends every long wait: the process stops.

@@ -120,7 +120,7 @@ impl Members {
 }
 
 impl Manager {
-    /// Keeps a connection and the feeds of every living registration that has recovered, and of no other.
+    /// Keeps a connection and the feeds of every living registration that has recovered and was met, and of no other.
     pub(crate) fn reconcile(self: &Arc<Self>, servers: &[Server], pairs: &[Pair]) {
         let mut kept = self.members.kept();
         kept.retain(|name, kept| {
@@ -128,7 +128,12 @@ impl Manager {
                 server.name == *name && server.incarnation == kept.member.incarnation && !server.failed
             })
         });
-        for server in servers.iter().filter(|server| server.recovered && !server.failed) {
+        let met: Vec<&Server> = {
+            let live = self.live();
+            let met = |server: &&Server| live.met.knows(&server.name, server.incarnation);
+            servers.iter().filter(|server| server.recovered && !server.failed).filter(met).collect()
+        };
+        for server in met {
             let member = &kept.entry(server.name.clone()).or_insert_with(|| self.begin(server)).member;
             let pair = pairs.iter().find(|pair| pair.id == server.pair);
             let handing = pair.is_some_and(|pair| pair.phase() == Phase::Handover);

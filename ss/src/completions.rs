@@ -147,7 +147,12 @@ impl Asker {
         let mut pause = PAUSES.0;
         loop {
             let error = match self.once(request).await {
-                Ok(answers) if answers.len() == request.writes.len() => return Ok(answers),
+                Ok(answers) if answers.len() == request.writes.len() => {
+                    let rows = answers.iter().filter_map(|answer| answer.record.as_ref());
+                    self.serving
+                        .decided(incarnation, rows.map(|record| record.seq).max().unwrap_or_default());
+                    return Ok(answers);
+                }
                 Ok(_) => return Err(Error::internal("the name manager answered another number of writes")),
                 Err(error) => error,
             };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use threads::Alone;
 use tokio::time::Instant;
 use types::message::member::{
-    GrantMessage, Heartbeat, HeartbeatRequest, LeaveRequest, PUSH_GRANT, ReleaseLease,
+    GrantMessage, Heartbeat, HeartbeatRequest, LeaveRequest, PUSH_GRANT, Reach, ReleaseLease,
 };
 use types::message::purpose;
 use types::{Code, Error, Result};
@@ -67,6 +67,9 @@ fn send(node: &Arc<Node>, link: &Reconnecting, released: &Arc<AtomicU64>) {
         request.short = store.is_short();
         request.broken = store.in_service().is_err();
         request.set_aside = store.aside_count().unwrap_or_default();
+        request.reach = Some(node.serving.reach(store.cursors()));
+    } else {
+        request.reach = Some(Reach::default());
     }
     request.scrub = node.scrubs.state();
     // Last, because the lease counts from here (R2).

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use types::capability::{Capability, MacKey, SignedCapability, Ticket};
 use types::message::manager::Placement;
-use types::message::member::{GrantMessage, Registered, RelayMode};
+use types::message::member::{GrantMessage, Reach, Registered, RelayMode};
 use types::record::on;
 use types::{Code, Error, Result};
 
@@ -33,6 +33,8 @@ struct State {
     key: Option<MacKey>,
     cluster_id: Option<[u8; 16]>,
     generation: u64,
+    /// Number of the newest row that this registration was told to be decided.
+    newest_row: u64,
     pair: u32,
     heartbeat: Duration,
     relay: RelayMode,
@@ -68,6 +70,7 @@ impl Serving {
             let mut state = self.state();
             state.lease.registered(server.incarnation, Duration::from_millis(told.lease_ms));
             state.resolved = false;
+            state.newest_row = 0;
             state.standing = false;
             state.key = Some(key);
             state.cluster_id = Some(cluster_id);
@@ -116,6 +119,27 @@ impl Serving {
         let mut state = self.state();
         if state.lease.incarnation() == incarnation {
             state.resolved = true;
+        }
+    }
+
+    /// A row was decided for this registration.
+    pub fn decided(&self, incarnation: u64, row: u64) {
+        let mut state = self.state();
+        if state.lease.incarnation() == incarnation {
+            state.newest_row = state.newest_row.max(row);
+        }
+    }
+
+    /// How far this server is whose store has these cursors.
+    pub fn reach(&self, cursors: crate::store::Cursors) -> Reach {
+        let state = self.state();
+        Reach {
+            generation: cursors.generation,
+            control_cursor: cursors.control,
+            pair_cursor: cursors.pair,
+            newest_row: state.newest_row,
+            epoch: state.lease.known_epoch(),
+            reported: state.resolved,
         }
     }
 

@@ -377,6 +377,43 @@ fn an_old_image_of_the_name_manager_is_noticed_by_its_servers_and_a_rebuild_brin
 }
 
 #[test]
+fn r24_a_name_manager_that_has_lost_the_end_of_its_log_ends_although_its_servers_never_left() {
+    let cluster = Cluster::start(true);
+    cluster.write("/before", b"in the image");
+    cluster.wait_settled();
+    let (data, image) = (cluster.dir().join("nm"), cluster.dir().join("nm.image"));
+    cluster.kill9("nm");
+    copy_folder(&data, &image);
+    cluster.node_start("nm");
+    cluster.wait_settled();
+    cluster.write("/before", b"changed since");
+    cluster.write("/since", b"written since");
+    cluster.wait_settled();
+    cluster.kill9("nm");
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_folder(&image, &data);
+
+    // It may end before or after it is seen to serve.
+    let started = cluster.pairfs(&["node", "start", "nm"]);
+    assert!([0, 7].contains(&started.status), "{}", started.stderr);
+    let said = || std::fs::read_to_string(cluster.dir().join("nm.log")).unwrap_or_default();
+    until(LATER, "it to end with the way out", || {
+        said().lines().any(|line| line.starts_with("error[DAMAGED]") && line.contains("--rebuild"))
+    });
+    assert!(said().contains("older than what ss1"), "{}", said());
+    let old = cluster.pairfs(&["read", "/before", "--timeout", "1"]);
+    assert!(old.status != 0 || old.stdout == b"changed since", "an old version is read");
+
+    // Its servers run on: they stand for the rebuild.
+    rebuild(&cluster, &[]);
+    wait_rebuilt(&cluster);
+    cluster.wait_settled();
+    cluster.assert_copies_equal();
+    assert_eq!(cluster.read("/before"), b"changed since");
+    assert_eq!(cluster.read("/since"), b"written since");
+}
+
+#[test]
 fn a_name_manager_whose_data_is_gone_does_not_begin_anew_beside_servers_that_have_files() {
     let cluster = Cluster::start(true);
     cluster.write("/file", b"content");

@@ -21,5 +21,6 @@ pub mod merge;
 pub mod monitor;
 pub mod pair_state;
 pub mod query;
+pub mod reach;
 pub mod state;
 pub mod store;

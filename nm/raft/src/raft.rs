@@ -204,6 +204,12 @@ impl<M: Machine> Raft<M> {
         }
     }
 
+    /// Whoever uses the group has found that its data is not what it was: it ends as if it had found it itself (see
+    /// [`Raft::failed`]).
+    pub fn give_up(&self, what: String) {
+        self.inner.failures.report(&crate::RaftError::Damaged(what));
+    }
+
     /// The state as applied by now. Let go of it soon: what it sees is kept on disk for it. Damage that is found by
     /// reading it ends the group (see [`Raft::failed`]).
     pub fn view(&self) -> Result<View, StoreError> {

@@ -9,6 +9,9 @@ pub(crate) async fn run(call: Call, request: CompleteRequest) -> Result<Answers>
     for write in &request.writes {
         call.require_server(&write.server)?;
     }
+    if let Some(write) = request.writes.first() {
+        call.manager.until_met(&write.server, write.incarnation).await?;
+    }
     let names: Vec<(u64, String)> =
         request.writes.iter().map(|write| (write.folder, write.name.clone())).collect();
     let ops = request.writes.into_iter().map(Op::WriteComplete).collect();

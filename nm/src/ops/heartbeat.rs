@@ -1,11 +1,35 @@
 //! A server is alive: notes it and answers with a lease, or why there is none (R2, R3).
 
 use crate::live::Beat;
+use crate::manager::Manager;
 use crate::service::Call;
+use nm_core::reach::Heard;
 use nm_core::state::State;
 use std::time::Duration;
-use types::Result;
-use types::message::member::{GrantMessage, HeartbeatRequest};
+use types::message::member::{GrantMessage, HeartbeatRequest, Reach};
+use types::record::Server;
+use types::{Code, Error, Result};
+
+/// Whether the log knows what the server knows, as far as that is told; `false`: it has to register again. A log that has lost
+/// something ends this process.
+fn is_met(manager: &Manager, server: &Server, reach: Option<&Reach>) -> Result<bool> {
+    let epoch = {
+        let view = manager.view()?;
+        State::new(&view).pair(server.pair)?.map_or(0, |pair| pair.epoch)
+    };
+    let heard = manager.live().met.hears(server, epoch, reach);
+    match heard {
+        Heard::Nothing => {}
+        Heard::Fits => manager.note_met(),
+        Heard::Unreported => return Ok(false),
+        Heard::Ahead(what) => {
+            manager.give_up(what.clone());
+            let next = "start the name manager with --rebuild, or bring its newest data back";
+            return Err(Error::new(Code::Unavailable, format_args!("the name manager's data: {what}"), next));
+        }
+    }
+    Ok(true)
+}
 
 pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMessage> {
     call.require_server(&request.server)?;
@@ -55,6 +79,13 @@ pub(crate) async fn run(call: Call, request: HeartbeatRequest) -> Result<GrantMe
         }
     }
     manager.confirm_leader().await?;
+    if let Some(server) = &present
+        && !is_met(manager, server, request.reach.as_ref())?
+    {
+        // What it reports then tells the rest.
+        let (number, incarnation) = (request.number, request.incarnation);
+        return Ok(GrantMessage { number, incarnation, register_again: true, ..GrantMessage::default() });
+    }
     let grant = {
         let mut live = manager.live();
         manager.grant(&mut live, &request.server, &beat)?

@@ -16,6 +16,9 @@ pub(crate) async fn take_in(call: Call, request: TakeInRequest) -> Result<Answer
         State::new(&view).administrator()?
     };
     let user = user.ok_or_else(|| Error::internal("the cluster has no administrator"))?;
+    if let Some(entry) = request.entries.first() {
+        call.manager.until_met(&entry.server, entry.incarnation).await?;
+    }
     let mut ops = Vec::with_capacity(request.entries.len());
     for mut entry in request.entries {
         call.require_server(&entry.server)?;

@@ -79,6 +79,32 @@ pub struct HeartbeatRequest {
     /// How far its background scrubber is; none: it has not begun.
     #[prost(message, optional, tag = "22")]
     pub scrub: Option<ScrubState>,
+    /// How far it is; none: a server of an earlier version, which does not say it.
+    #[prost(message, optional, tag = "23")]
+    pub reach: Option<Reach>,
+}
+
+/// How far a server is and what it knows of: a name manager that was restarted sees from it that its log has lost nothing.
+#[derive(Clone, PartialEq, Message)]
+pub struct Reach {
+    /// Generation in which the numbers count.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Up to where it has applied the control feed, durably.
+    #[prost(uint64, tag = "2")]
+    pub control_cursor: u64,
+    /// The same of its pair's feed.
+    #[prost(uint64, tag = "3")]
+    pub pair_cursor: u64,
+    /// Number of the newest row that this registration was told to be decided, of its pair's feed.
+    #[prost(uint64, tag = "4")]
+    pub newest_row: u64,
+    /// Highest epoch of its pair that this registration has heard of.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    /// The report of its store was accepted in this registration; before that the rest says nothing.
+    #[prost(bool, tag = "6")]
+    pub reported: bool,
 }
 
 /// How far the background scrubber of a server is. A round goes through all files in the order of their ids.

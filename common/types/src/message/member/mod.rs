@@ -12,7 +12,7 @@ mod writes;
 
 pub use life::{
     DamageReport, GrantMessage, HeartbeatRequest, LeaveRequest, LetGoRequest, ProbeReply, ProbeRequest,
-    Registered, ScrubState,
+    Reach, Registered, ScrubState,
 };
 pub use partner::{LookAtReply, LookAtRequest, RelayMode, RelayReply, RelayRequest};
 pub use rows::{ApplyReply, ApplyRequest, CompareReply, CompareRequest, RowFailure};
