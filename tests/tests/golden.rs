@@ -167,10 +167,32 @@ fn check(cluster: &Cluster) {
     assert_eq!(cluster.read("/behind"), b"the backup was away");
 }
 
+/// Whether redb's blocks have checksums in a file.
+fn is_checked(cluster: &Cluster, member: &str, file: &str) -> bool {
+    std::fs::read(cluster.disk(member).join(file)).unwrap().starts_with(b"PairSum\n")
+}
+
 #[test]
 fn a_cluster_of_the_first_format_goes_on_where_it_was_killed() {
-    let cluster = restore("cluster-1.tar.gz");
+    goes_on("cluster-1.tar.gz", false);
+}
+
+#[test]
+fn a_cluster_with_checksums_under_redb_goes_on_where_it_was_killed() {
+    goes_on("cluster-2.tar.gz", true);
+}
+
+/// `checked`: as it is in the file; afterwards it is in any case.
+fn goes_on(name: &str, checked: bool) {
+    let cluster = restore(name);
+    let bases = [("nm", "state.redb"), ("ss1", "store/index.redb"), ("ss1_backup", "store/index.redb")];
+    for (member, base) in bases {
+        assert_eq!(is_checked(&cluster, member, base), checked, "{member}");
+    }
     cluster.up(&["up", "--fast"]);
+    for (member, base) in bases {
+        assert!(is_checked(&cluster, member, base), "{member}");
+    }
     cluster.wait_settled();
     assert_eq!(pair(&cluster.status())["acting"], "ss1");
     let caught_up = cluster.events_of("caught-up", "ss1_backup").pop().expect("it lagged");
