@@ -9,7 +9,6 @@ use pairfs_tests::cluster::{LATER, all_active, is_gone, pair};
 use pairfs_tests::command::Started;
 use pairfs_tests::wait::within;
 use pairfs_tests::workload::filled;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What there is, and the length of it.
@@ -17,9 +16,6 @@ const FILES: [(&str, usize); 4] =
     [("/docs/small", 60), ("/docs/inline", 3_000), ("/docs/chunk", 60_000), ("/docs/large", 1_500_000)];
 /// What was removed and must stay so.
 const GONE: [&str; 2] = ["/removed", "/trashed"];
-/// Where segments and extents say which format they have. It is left as it is: a file of another format is refused as one of
-/// another program (R35), which is another way out.
-const VERSION: Range<usize> = 8..12;
 /// A case that needs more repairs than this does not end.
 const REPAIRS: usize = 4;
 
@@ -91,24 +87,12 @@ enum Hurt {
 const ALL: [Hurt; 7] =
     [Hurt::FlipFirst, Hurt::Flip, Hurt::FlipLast, Hurt::Noise, Hurt::Truncate, Hurt::Empty, Hurt::Delete];
 
-/// What redb notices when it opens a file. A bit inside it is found by whoever meets it: pages have checksums, but they are not
-/// looked at in a start that has to be quick (docs/testing.md tells what that comes to).
-const CUTS: [Hurt; 3] = [Hurt::Truncate, Hurt::Empty, Hurt::Delete];
-/// What a log of a group of one is sure to notice: with its last records gone it looks like one that was never longer.
-const TOLD: [Hurt; 3] = [Hurt::FlipFirst, Hurt::Empty, Hurt::Delete];
-
-/// `ways`, or with `PAIRFS_DAMAGE_BITS=1` all.
-fn usually(ways: &'static [Hurt]) -> &'static [Hurt] {
-    if from_environment("PAIRFS_DAMAGE_BITS", 0) == 0 { ways } else { &ALL }
-}
-
 impl Hurt {
     fn apply(self, path: &Path, random: &mut fastrand::Rng) {
         if matches!(self, Hurt::Delete) {
             return std::fs::remove_file(path).unwrap();
         }
         let mut bytes = std::fs::read(path).unwrap();
-        let version = bytes.get(VERSION).map(<[u8]>::to_vec);
         let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
         let some =
             |random: &mut fastrand::Rng, from: usize, to: usize| used[random.usize(from..to.max(from + 1))];
@@ -126,9 +110,6 @@ impl Hurt {
             Hurt::Truncate => bytes.truncate(at),
             Hurt::Empty => bytes.clear(),
             _ => bytes[at] ^= 1 << random.u32(0..8),
-        }
-        if let (Some(now), Some(version)) = (bytes.get_mut(VERSION), version) {
-            now.copy_from_slice(&version);
         }
         std::fs::write(path, bytes).unwrap();
     }
@@ -251,12 +232,12 @@ fn damage(member: &str, name: &str, ways: &[Hurt], file: impl Fn(&Cluster) -> Pa
 
 #[test]
 fn a_damaged_log_of_the_name_manager_loses_no_file() {
-    damage("nm", "log", usually(&TOLD), |cluster| fullest(cluster.disk("nm").join("raft")));
+    damage("nm", "log", &ALL, |cluster| fullest(cluster.disk("nm").join("raft")));
 }
 
 #[test]
 fn a_damaged_state_of_the_name_manager_loses_no_file() {
-    damage("nm", "state", usually(&CUTS), |cluster| cluster.disk("nm").join("state.redb"));
+    damage("nm", "state", &ALL, |cluster| cluster.disk("nm").join("state.redb"));
 }
 
 #[test]
@@ -266,9 +247,7 @@ fn a_damaged_journal_of_a_primary_loses_no_file() {
 
 #[test]
 fn a_damaged_index_of_a_backup_loses_no_file() {
-    damage("ss1_backup", "index", usually(&CUTS), |cluster| {
-        cluster.disk("ss1_backup").join("store/index.redb")
-    });
+    damage("ss1_backup", "index", &ALL, |cluster| cluster.disk("ss1_backup").join("store/index.redb"));
 }
 
 #[test]
