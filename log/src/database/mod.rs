@@ -10,6 +10,7 @@ mod upgrade;
 use crate::disk::{Disk, DiskFile, Open};
 use checked::{Checked, try_lock};
 use header::{Kind, SECTOR};
+use layout::BLOCK;
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use std::fmt;
 use std::io;
@@ -63,7 +64,8 @@ fn kind(file: &dyn DiskFile) -> io::Result<Option<Kind>> {
     let mut sector = [0; SECTOR];
     match file.len()? {
         0 => return Ok(None),
-        len if len < SECTOR as u64 => return Err(io::ErrorKind::UnexpectedEof.into()),
+        // Else redb would take it for an empty one.
+        len if len < BLOCK => return Err(io::ErrorKind::UnexpectedEof.into()),
         _ => file.read_exact_at(&mut sector, 0)?,
     }
     Ok(Some(header::kind(&sector)))
@@ -81,7 +83,7 @@ fn open(
     let trust = Arc::new(AtomicBool::new(trusted));
     let checked = Checked::new(file, name, trust.clone(), on_damage);
     if trusted {
-        return builder.create_with_backend(checked);
+        return survive(name, || builder.create_with_backend(checked));
     }
     tracing::warn!(file = name, "the header does not fit its checksum: all of the file is looked at");
     let db = look_at_all(builder, name, checked)?;
@@ -90,24 +92,35 @@ fn open(
     Ok(db)
 }
 
-/// Opens a database and has redb check every page of it. redb panics at some pages that make no sense; that is damage as well.
+/// Opens a database and has redb check every page of it.
 fn look_at_all(
     builder: &Builder,
     name: &str,
     backend: impl StorageBackend,
 ) -> Result<Database, DatabaseError> {
-    let look = || -> Result<Database, DatabaseError> {
+    let looked = survive(name, || {
         let mut db = builder.create_with_backend(backend)?;
         db.check_integrity()?;
         Ok(db)
-    };
-    let damaged = |what: &dyn fmt::Display| StorageError::Corrupted(format!("{name}: {what}")).into();
-    match panic::catch_unwind(AssertUnwindSafe(look)) {
+    });
+    match looked {
         // Its own header says so, which is the one in doubt.
-        Ok(Err(error @ DatabaseError::UpgradeRequired(_))) => Err(damaged(&error)),
-        Ok(looked) => looked,
-        Err(_) => Err(damaged(&"reading it panicked")),
+        Err(error @ DatabaseError::UpgradeRequired(_)) => Err(damaged(name, &error)),
+        looked => looked,
     }
+}
+
+/// redb panics at some files that make no sense, as one that is cut short; that is damage as well.
+fn survive(
+    name: &str,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, DatabaseError> {
+    let opened = panic::catch_unwind(AssertUnwindSafe(open));
+    opened.unwrap_or_else(|_| Err(damaged(name, &"reading it panicked")))
+}
+
+fn damaged(name: &str, what: &dyn fmt::Display) -> DatabaseError {
+    StorageError::Corrupted(format!("{name}: {what}")).into()
 }
 
 /// A durable commit of nothing writes the header.

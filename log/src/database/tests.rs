@@ -100,6 +100,28 @@ fn no_flipped_bit_is_ever_read_as_something_else() {
 }
 
 #[test]
+fn a_file_that_is_cut_anywhere_is_refused_or_whole() {
+    let (disk, all) = filled();
+    let bytes = disk.bytes(NAME).unwrap();
+    let mut refused = 0;
+    for len in (1..bytes.len()).step_by(16_381).chain([511, 512, 4096, 8192]) {
+        let cut = disk.restart();
+        cut.put(NAME, &bytes[..len]);
+        match open(&cut).map_err(redb::Error::from).and_then(|db| content(&db)) {
+            Ok(found) => assert!(found == all, "cut to {len}"),
+            Err(redb::Error::Corrupted(_)) => refused += 1,
+            Err(redb::Error::Io(error)) => {
+                let kinds = [std::io::ErrorKind::InvalidData, std::io::ErrorKind::UnexpectedEof];
+                assert!(kinds.contains(&error.kind()), "cut to {len}: {error}");
+                refused += 1;
+            }
+            Err(other) => panic!("cut to {len}: {other}"),
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+#[test]
 fn a_block_of_an_earlier_time_is_not_the_one_that_belongs_there() {
     let (disk, all) = filled();
     let bytes = disk.bytes(NAME).unwrap();
