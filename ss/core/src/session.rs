@@ -48,6 +48,9 @@ pub enum CommitStep {
 pub enum AfterRefusal {
     /// It is open again: the same commit may come again, under another epoch or capability (R10, R14).
     OpenAgain,
+    /// It may be a version: its client had an answer to this request, perhaps through the other member, and the name manager
+    /// has forgotten which. It stays prepared until a row or a resolution tells (R10).
+    InDoubt,
     /// It never becomes a version: drop it.
     Over,
 }
@@ -203,8 +206,12 @@ impl WriteSession {
     }
 
     /// The name manager's refusal. Those that changed nothing (R13) leave the session to be committed
-    /// again, all others end it.
+    /// again, a key whose answer is forgotten says nothing of it, and all others end it.
     pub fn refused(&mut self, now: Duration, code: Code) -> AfterRefusal {
+        if code == Code::KeyReused {
+            self.in_doubt();
+            return AfterRefusal::InDoubt;
+        }
         if !changed_nothing(code) {
             return AfterRefusal::Over;
         }

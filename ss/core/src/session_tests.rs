@@ -82,11 +82,21 @@ fn a_commit_refused_for_its_epoch_is_taken_again_in_the_next() {
         assert_eq!(session.refused(s(2), code), AfterRefusal::OpenAgain);
         assert_eq!(session.commit(s(3), "ann", &target(), key(1)), Ok(CommitStep::Prepare));
     }
-    for code in [Code::Changed, Code::Exists, Code::Denied, Code::QuotaReached, Code::KeyReused] {
+    for code in [Code::Changed, Code::Exists, Code::Denied, Code::QuotaReached] {
         let mut session = session();
         session.commit(s(1), "ann", &target(), key(1)).unwrap();
         assert_eq!(session.refused(s(2), code), AfterRefusal::Over);
     }
+}
+
+#[test]
+fn a_commit_whose_answer_is_forgotten_may_be_a_version_and_is_kept() {
+    let mut session = session();
+    session.commit(s(1), "ann", &target(), key(1)).unwrap();
+    session.prepared();
+    assert_eq!(session.refused(s(2), Code::KeyReused), AfterRefusal::InDoubt);
+    assert_eq!(session.expires(), None, "only the log's word ends it");
+    assert!(session.is_forgotten(s(70), s(60)), "and it is asked for");
 }
 
 #[test]
