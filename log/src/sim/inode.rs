@@ -30,6 +30,11 @@ impl Inode {
         Inode { live: bytes.into(), durable: bytes.into(), pages, ..Inode::default() }
     }
 
+    /// A file of which only what was synced is there.
+    pub fn synced(&self) -> Inode {
+        Inode { pages: self.pages.clone(), ..Inode::durable(&self.durable) }
+    }
+
     pub fn live(&self) -> &[u8] {
         &self.live
     }

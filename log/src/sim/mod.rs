@@ -6,12 +6,15 @@
 //! whether it made it, all from one seed: the same seed gives the same disk.
 
 mod inode;
+mod lies;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use inode::{Inode, PAGE};
+pub use lies::Astray;
+use lies::Lies;
 
 use crate::disk::{Disk, DiskFile, Open};
 use crate::shared::lock;
@@ -84,6 +87,7 @@ struct State {
     /// Writes that still succeed.
     writes_left: Option<u64>,
     salts: u64,
+    lies: Lies,
 }
 
 impl Default for SimDisk {
@@ -113,6 +117,7 @@ impl SimDisk {
             fail_sync_at: None,
             writes_left: None,
             salts,
+            lies: Lies::default(),
         };
         SimDisk { state: Arc::new(Mutex::new(state)) }
     }
@@ -349,6 +354,9 @@ impl Disk for SimDisk {
         if state.begin(Kind::Sync)? {
             return Err(power_cut());
         }
+        if state.loses_sync_in(folder) {
+            return Ok(());
+        }
         let failing = state.failing();
         let State { changes, durable, .. } = &mut *state;
         changes.retain(|change| {
@@ -401,7 +409,10 @@ impl DiskFile for SimFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.change(Kind::Write, (offset, data.len() as u64), |inode| inode.write(data, offset as usize))
+        let place = self.disk.state().astray(self.inode, offset, data.len());
+        let (inode, offset) = place.unwrap_or((self.inode, offset));
+        let file = SimFile { disk: self.disk.clone(), inode };
+        file.change(Kind::Write, (offset, data.len() as u64), |inode| inode.write(data, offset as usize))
     }
 
     fn write_all_vectored_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
@@ -412,6 +423,9 @@ impl DiskFile for SimFile {
         let mut state = self.disk.state();
         if state.begin(Kind::Sync)? {
             return Err(power_cut());
+        }
+        if state.loses_sync_of(self.inode) {
+            return Ok(());
         }
         let failing = state.failing();
         match failing {
