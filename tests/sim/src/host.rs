@@ -1,7 +1,9 @@
 //! One host: its clock, its disk, its network address, and the process that runs on it.
 //!
 //! Each process has a tokio runtime of its own, whose clock stands still except in the host's turn. So a process can be
-//! killed (its runtime is dropped), paused (it gets no turn while its clock goes on) and have a clock that goes wrong.
+//! killed (its runtime is dropped), paused (it gets no turn while its clocks go on) and have a clock that goes wrong; and a
+//! host can be suspended: then CLOCK_BOOTTIME and the wall clock go on, and CLOCK_MONOTONIC, on which timers run, stands
+//! still.
 
 use crate::network::{Network, Tick};
 use crate::tape;
@@ -127,6 +129,8 @@ pub enum Condition {
     Runs,
     /// Its process is stopped (SIGSTOP).
     Paused,
+    /// It is suspended: nothing runs on it, and nobody hears of it.
+    Suspended,
     /// No process runs on it.
     Down,
     /// It has no power.
@@ -150,6 +154,8 @@ pub struct Machine {
     drifted: i64,
     /// Ticks its process has not seen.
     owed: Tick,
+    /// Ticks for which it was suspended.
+    asleep: Tick,
     boots: u64,
     network: Network,
     pace: Arc<Mutex<DiskPace>>,
@@ -171,6 +177,7 @@ impl Machine {
             drift_ppm: 0,
             drifted: 0,
             owed: 0,
+            asleep: 0,
             boots: 0,
             network: network.clone(),
             pace,
@@ -191,6 +198,7 @@ impl Machine {
     /// Has what is done on this thread done on this host.
     fn enter(&self) {
         tape::set_now(Duration::from_millis(self.local));
+        tape::set_asleep(Duration::from_millis(self.asleep));
         let boot = format!("{:08}-boot-of-{}", self.boots, self.name);
         net::host::simulate(Some(Rc::new(Seen { ip: self.ip, boot, network: self.network.clone() })));
         let disk = self.disk.clone();
@@ -245,6 +253,10 @@ impl Machine {
             self.drifted -= self.drifted.signum() * 1_000_000;
         }
         self.local += ticks;
+        if self.condition == Condition::Suspended {
+            self.asleep += ticks;
+            return;
+        }
         if self.condition != Condition::Runs {
             self.owed += ticks;
             return;
@@ -307,6 +319,22 @@ impl Machine {
     pub fn go_on(&mut self) {
         if self.condition == Condition::Paused {
             self.condition = Condition::Runs;
+        }
+    }
+
+    /// It is suspended: its process gets no turn, its timers stand still, and nothing gets in or out.
+    pub fn suspend(&mut self) {
+        if self.condition == Condition::Runs {
+            self.condition = Condition::Suspended;
+            self.network.sleep(self.ip);
+        }
+    }
+
+    /// It goes on, and only the clocks that are made for it have counted the time.
+    pub fn resume(&mut self) {
+        if self.condition == Condition::Suspended {
+            self.condition = Condition::Runs;
+            self.network.wake(self.ip);
         }
     }
 

@@ -8,6 +8,7 @@
 //! | [`host`] | a host: disk, clock, process; killed, paused, without power |
 //! | [`cluster`] | the hosts of a cluster, and time |
 //! | [`faults`] | what befalls them |
+//! | [`sky`] | when it may |
 //! | [`load`] | what clients ask for, and what they are answered |
 //! | [`observer`] | what the name manager says meanwhile |
 //! | [`trees`] | folders, moves and copies |
@@ -33,6 +34,7 @@ pub mod oracle;
 pub mod repeat;
 pub mod run;
 pub mod scenarios;
+pub mod sky;
 pub mod stranger;
 pub mod tape;
 pub mod timeline;

@@ -115,7 +115,7 @@ struct State {
 }
 
 fn now() -> u64 {
-    crate::tape::now().as_millis().try_into().unwrap_or(u64::MAX)
+    crate::tape::awake().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 impl History {

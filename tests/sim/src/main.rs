@@ -4,9 +4,9 @@ mod programs;
 
 use clap::Parser;
 use programs::{Job, Sum};
-use sim::faults::{Happened, Weather};
 use sim::run::{Outcome, Settings, run};
 use sim::scenarios;
+use sim::sky::{Happened, Weather};
 use std::process::ExitCode;
 
 /// Simulates a cluster under faults, all drawn from a seed, and checks what its clients were answered.

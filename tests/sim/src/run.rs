@@ -1,12 +1,12 @@
 //! One seed: a cluster, clients, faults, rest, judgement.
 
 use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
-use crate::faults::{Happened, Sky, Weather};
 use crate::judge::judge;
 use crate::load::{self, Came, History, Plan};
 use crate::network::Tick;
 use crate::observer::Observer;
 use crate::oracle::Violation;
+use crate::sky::{Happened, Sky, Weather};
 use crate::tape;
 use crate::timeline::Timeline;
 use fastrand::Rng;

@@ -16,6 +16,7 @@ thread_local! {
     static IS_ON: Cell<bool> = const { Cell::new(false) };
     static STATE: Cell<u64> = const { Cell::new(0) };
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static ASLEEP: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Monotonic clocks begin here: early enough that a difference can be taken from it.
@@ -27,6 +28,7 @@ const WALL: Duration = Duration::from_secs(1_800_000_000);
 pub fn play(seed: u64) {
     STATE.set(seed);
     NOW.set(Duration::ZERO);
+    ASLEEP.set(Duration::ZERO);
     IS_ON.set(true);
 }
 
@@ -40,9 +42,19 @@ pub fn set_now(now: Duration) {
     NOW.set(now);
 }
 
+/// So much of the time since their beginning the host was suspended: CLOCK_MONOTONIC stood still meanwhile.
+pub fn set_asleep(asleep: Duration) {
+    ASLEEP.set(asleep);
+}
+
 /// What [`set_now`] said last.
 pub fn now() -> Duration {
     NOW.get()
+}
+
+/// The same without the time for which the host was suspended.
+pub fn awake() -> Duration {
+    NOW.get().saturating_sub(ASLEEP.get())
 }
 
 /// What the wall clock shows, ms since 1970.
@@ -89,10 +101,10 @@ pub unsafe extern "C" fn getrandom(buffer: *mut c_void, len: usize, flags: c_uin
 pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let since = match clock {
         libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => WALL + NOW.get(),
-        libc::CLOCK_MONOTONIC
-        | libc::CLOCK_MONOTONIC_COARSE
-        | libc::CLOCK_MONOTONIC_RAW
-        | libc::CLOCK_BOOTTIME => BEGINNING + NOW.get(),
+        libc::CLOCK_BOOTTIME => BEGINNING + NOW.get(),
+        libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_MONOTONIC_RAW => {
+            BEGINNING + awake()
+        }
         _ => Duration::ZERO,
     };
     if !IS_ON.get() || since.is_zero() {
@@ -141,6 +153,9 @@ mod tests {
             assert_eq!(instant, Instant::now());
             set_now(Duration::from_millis(1500));
             assert_eq!(instant.elapsed(), Duration::from_millis(1500));
+            assert_eq!(wall.elapsed().unwrap(), Duration::from_millis(1500));
+            set_asleep(Duration::from_millis(400));
+            assert_eq!(instant.elapsed(), Duration::from_millis(1100), "it stands still in a suspend");
             assert_eq!(wall.elapsed().unwrap(), Duration::from_millis(1500));
             stop();
             assert!(SystemTime::now() >= real && SystemTime::now() != wall);

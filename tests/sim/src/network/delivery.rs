@@ -21,8 +21,12 @@ impl State {
                 let Some((_, item)) = pipe.flight.pop_front() else { break };
                 wakers.extend(pipe.reader.take());
                 match item {
+                    // Nothing is read behind the end.
+                    Item::Data(data) if pipe.end == Some(End::Reset) => {
+                        pipe.bytes = pipe.bytes.saturating_sub(data.len());
+                    }
                     Item::Data(data) if pipe.reader_gone => {
-                        pipe.bytes -= data.len();
+                        pipe.bytes = pipe.bytes.saturating_sub(data.len());
                         let back = pipe.back;
                         // The system of the host answers for a process that is gone.
                         if !pipe.writer_gone {
@@ -42,7 +46,7 @@ impl State {
                         wakers.extend(pipe.writer.take());
                         let back = pipe.back;
                         // What this side would have written is refused from now on.
-                        if let Some(back) = self.pipes.get_mut(&back) {
+                        if let Some(back) = self.pipes.get_mut(&back).filter(|back| !back.lingers) {
                             back.reader_gone = true;
                             back.flight.clear();
                             back.bytes = 0;

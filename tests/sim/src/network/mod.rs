@@ -1,5 +1,6 @@
 //! The network between simulated hosts: streams of bytes that arrive late, wait while a way is cut, break, and never
-//! arrive in another order than they were sent, as TCP gives them.
+//! arrive in another order than they were sent, as TCP gives them. Between streams there is no order: what was sent on one
+//! that broke may arrive after what was sent later on another.
 //!
 //! Time is counted in ticks of a millisecond. What happens within a tick is delivered at the earliest in the next one.
 
@@ -109,6 +110,8 @@ struct Pipe {
     writer: Option<Waker>,
     reader_gone: bool,
     writer_gone: bool,
+    /// What is in flight arrives although its writer knows that the stream is broken.
+    lingers: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,6 +195,7 @@ impl State {
                 writer: None,
                 reader_gone: false,
                 writer_gone: false,
+                lingers: false,
             };
             self.pipes.insert(id, pipe);
         }
@@ -272,6 +276,16 @@ impl Network {
         state.pipes.values_mut().filter(|pipe| pipe.to == host).for_each(|pipe| pipe.arrived.clear());
     }
 
+    /// A host is suspended: nothing gets in or out, and nothing is lost.
+    pub fn sleep(&self, host: IpAddr) {
+        self.state().hosts.entry(host).or_default().off = true;
+    }
+
+    /// It goes on.
+    pub fn wake(&self, host: IpAddr) {
+        self.state().hosts.entry(host).or_default().off = false;
+    }
+
     /// The sockets of a process are closed, as its system does when it ends: listeners go, and the other sides are told.
     pub fn end_process(&self, host: IpAddr) {
         let mut wakers = Vec::new();
@@ -306,6 +320,30 @@ impl Network {
         let pipes: Vec<u64> = state.pipes.iter().filter(between).map(|(id, _)| *id).collect();
         for id in pipes {
             state.send(id, Item::Reset);
+        }
+    }
+
+    /// Breaks all streams between two hosts, and only `from` is told at once: what it has sent arrives at `to` so much later,
+    /// after what `from` sends on other streams meanwhile, and then the end. What was on its way to `from` is lost.
+    pub fn break_streams_late(&self, from: IpAddr, to: IpAddr, late: Tick) {
+        let mut state = self.state();
+        let on_way = |pipe: &(&u64, &Pipe)| (pipe.1.from, pipe.1.to) == (from, to) && !pipe.1.lingers;
+        let pipes: Vec<(u64, u64)> =
+            state.pipes.iter().filter(on_way).map(|(id, pipe)| (*id, pipe.back)).collect();
+        let now = state.now;
+        for (id, back) in pipes {
+            if let Some(pipe) = state.pipes.get_mut(&id) {
+                pipe.lingers = true;
+                pipe.flight.iter_mut().for_each(|(due, _)| *due += late);
+                // The reader has a turn to take what came before it.
+                let last = pipe.flight.back().map_or(now + late, |(due, _)| *due);
+                pipe.flight.push_back((last + 2, Item::Reset));
+            }
+            if let Some(back) = state.pipes.get_mut(&back) {
+                back.flight.clear();
+                back.bytes = back.arrived.len();
+            }
+            state.send(back, Item::Reset);
         }
     }
 
