@@ -79,6 +79,19 @@ async fn r13_what_a_repeated_command_has_brought_once_more_goes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r13_what_is_brought_once_more_of_a_version_that_is_gone_by_now_goes_again() {
+    let bench = bench(true, true).await;
+    // Removed and forgotten; or there, without this version.
+    for record in [None, Some(Record { id: 17, seq: 9, kind: Kind::File as i32, ..Record::default() })] {
+        *bench.others.answer.lock().unwrap() =
+            Answer { repeated: true, version: Some(version()), record, ..Answer::default() };
+        let receipt = bench.commit("ann", Durability::Async, Source::Body(content())).await.unwrap();
+        assert_eq!(receipt.version, Some(version()), "it was written");
+        assert_eq!(bench.state(), None, "and a rebuild would bring it back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r10_what_a_row_that_has_not_come_may_name_is_not_dropped() {
     let bench = bench(true, false).await;
     bench.prepare(false, false).await;

@@ -181,15 +181,11 @@ impl Commit {
         };
         crash_point("commit.answered");
         match answer.into_result() {
-            Ok(answer) if answer.repeated => {
-                // Until that is known it is in doubt here.
-                let stands = self.stands(&answer).await.inspect_err(|_| self.upload.in_doubt())?;
-                if stands {
-                    return self.committed(answer, durable_on);
-                }
-                self.over(offered).await;
+            Ok(answer) if self.is_kept_by_none(&answer) => {
                 let version = answer.version.unwrap_or_default();
                 let file = answer.record.as_ref().map_or(0, |record| record.id);
+                // Its word is what counts: no row will name this session.
+                self.over(offered).await;
                 Ok(Receipt { durable_on: version.durable_on, version: Some(version), file })
             }
             Ok(answer) => self.committed(answer, durable_on),
@@ -202,16 +198,13 @@ impl Commit {
         }
     }
 
-    /// Whether what was asked, and was done before under the same key, is a version with the content of this session. No
-    /// row will ever name it if a user has repeated a command (then it is another session's), nor if it was removed or
-    /// overwritten since, and a rebuild would take it for a write of its own (I4).
-    async fn stands(&self, answer: &Answer) -> Result<bool> {
-        let another = |version: &types::record::Version| version.session[..] != self.upload.id.0;
-        if answer.version.as_ref().is_some_and(another) {
-            return Ok(false);
-        }
-        let decided = self.node.store()?.lookup(self.upload.id)?.is_some_and(|held| held.state.is_decided());
-        Ok(decided || self.resolution().await?.committed)
+    /// Whether what was asked was done before, under the same key, and no record keeps this session: it was done with another
+    /// one that holds the same, as a user has repeated a command; or with this one, and was removed or overwritten before its
+    /// client heard of it and brought it once more. No row will ever name it, and a rebuild would take it for a write of its own
+    /// (I4).
+    fn is_kept_by_none(&self, answer: &Answer) -> bool {
+        let mut kept = answer.record.iter().flat_map(|record| &record.versions);
+        answer.repeated && !kept.any(|version| version.session[..] == self.upload.id.0)
     }
 
     /// The session never becomes a version: it goes, here and at the partner.
@@ -317,13 +310,6 @@ impl Commit {
 
     /// Asks whether the log has this session by this request: what came with a row does not say whose it was (R16).
     async fn check_decided(&self) -> Result<()> {
-        // Also one that was removed since was theirs.
-        let resolution = self.resolution().await?;
-        if resolution.committed || resolution.file != 0 { Ok(()) } else { Err(not_theirs()) }
-    }
-
-    /// What the log says of this session by this request.
-    async fn resolution(&self) -> Result<Resolution> {
         let prepared = Prepared {
             session: self.upload.id.0.to_vec(),
             folder: self.target.folder,
@@ -336,7 +322,10 @@ impl Commit {
         let request =
             ResolveRequest { server, incarnation: self.incarnation, sessions: vec![prepared], cursor };
         let reply = self.node.completions.resolve(&request).await?;
-        Ok(reply.resolutions.into_iter().next().unwrap_or_default())
+        // Also one that was removed since was theirs.
+        let theirs = |resolution: &Resolution| resolution.committed || resolution.file != 0;
+        let decided = reply.resolutions.first().is_some_and(theirs);
+        if decided { Ok(()) } else { Err(not_theirs()) }
     }
 
     async fn make_durable(&self, content: Option<Content>) -> Result<()> {
