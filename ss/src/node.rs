@@ -181,8 +181,8 @@ impl Node {
     /// Drops what the store holds of a session, unless it is a version.
     pub async fn drop_undecided(&self, id: SessionId) -> Result<()> {
         let store = self.store()?;
-        match store.lookup(id)? {
-            Some(held) if !held.state.is_decided() => store.drop_session(id).await,
+        match store.state(id)? {
+            Some(state) if !state.is_decided() => store.drop_session(id).await,
             _ => Ok(()),
         }
     }

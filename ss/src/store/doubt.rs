@@ -119,7 +119,12 @@ impl Store {
         }
         let mut oldest = None;
         for session in pending {
-            let held = self.shared.lookup(session)?.filter(|held| {
+            let found = match self.shared.lookup(session) {
+                // Nobody knows what it was: it is not offered.
+                Err(error) if error.code == Code::Damaged => None,
+                found => found?,
+            };
+            let held = found.filter(|held| {
                 // An import's are not offered: their server still has what they were made of.
                 held.state == State::Prepared && held.origin.asker.is_some()
             });

@@ -1,9 +1,9 @@
 //! What a store holds for a name manager that is made anew (R26), page by page.
 
 use std::sync::atomic::Ordering;
-use types::Result;
 use types::ids::SessionId;
 use types::record::{Row, Subject};
+use types::{Code, Result};
 
 use super::trouble::lock;
 use super::{Held, JournalPosition, State, Store};
@@ -41,7 +41,9 @@ impl Store {
         let held =
             page.entries.into_iter().filter_map(|(_, session)| self.shared.lookup(session).transpose());
         Ok((
-            held.filter(|held| !matches!(held, Ok(held) if held.state != State::Prepared))
+            // One whose record is bad is the partner's to offer: here nobody knows where it was written to.
+            held.filter(|held| !matches!(held, Err(error) if error.code == Code::Damaged))
+                .filter(|held| !matches!(held, Ok(held) if held.state != State::Prepared))
                 .collect::<Result<_>>()?,
             page.next,
         ))
@@ -67,7 +69,6 @@ impl Store {
     /// # Errors
     /// `Io`, `Damaged`.
     pub fn is_decided(&self, session: SessionId) -> Result<bool> {
-        let held = self.shared.lookup(session)?;
-        Ok(held.is_some_and(|held| matches!(held.state, State::Kept | State::Loose)))
+        Ok(self.state(session)?.is_some_and(|state| matches!(state, State::Kept | State::Loose)))
     }
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use types::Result;
 use types::ids::SessionId;
 use types::record::{Manifest, Pair, Record, User};
+use types::{Code, Result};
 
 use super::trouble::lock;
 use super::{Cursors, Held, Pin, State, Store};
@@ -31,7 +31,8 @@ impl Store {
         self.shared.lookup(session)
     }
 
-    /// Contents whose fate the log has not told yet.
+    /// Contents whose fate the log has not told yet. Of one whose record is bad nobody knows here who wrote it, and where to:
+    /// a row that names it brings it back from the partner, and else it goes like any other.
     ///
     /// # Errors
     /// `Damaged`, `Io`.
@@ -52,9 +53,21 @@ impl Store {
     pub(super) fn pending(&self, state: State) -> Result<Vec<Held>> {
         let mut held = Vec::new();
         for session in self.shared.index.pending()? {
-            held.extend(self.shared.lookup(session)?.filter(|held| held.state == state));
+            let found = match self.shared.lookup(session) {
+                Err(error) if error.code == Code::Damaged => self.shared.known_of(session)?,
+                found => found?,
+            };
+            held.extend(found.filter(|held| held.state == state));
         }
         Ok(held)
+    }
+
+    /// How a content stands, as the index knows it: also if its record in the journal is bad.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn state(&self, session: SessionId) -> Result<Option<State>> {
+        Ok(self.shared.index.content(session)?.map(|entry| entry.state))
     }
 
     /// Contents after a session's, in the order of sessions; for comparing stores.

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytes::Bytes;
 use log::{Disk, Extents, LogReader, Position};
 use types::ids::SessionId;
-use types::record::{Pair, Record, Subject, User};
+use types::record::{Manifest, Pair, Record, Subject, User};
 use types::{Error, Result};
 
 use super::apply::{ContentEffect, Effects, Staged};
 use super::cache::{Cache, Found};
 use super::change::Change;
 use super::config::StoreConfig;
-use super::content::Held;
+use super::content::{Held, Origin};
 use super::doubt::Doubt;
 use super::entry::ContentEntry;
 use super::index::{Cursors, Index};
@@ -120,6 +121,20 @@ impl Shared {
         };
         self.contents.fill(session, held.clone(), held.weight(), ticket);
         Ok(Some(held))
+    }
+
+    /// What the index alone knows of a content.
+    pub fn known_of(&self, session: SessionId) -> Result<Option<Held>> {
+        let Some(entry) = self.index.content(session)? else { return Ok(None) };
+        tracing::warn!(%session, position = %entry.position, "the record of a content cannot be read");
+        let manifest = Manifest {
+            size: entry.size,
+            digest_kind: entry.digest_kind.into(),
+            sha256: Bytes::copy_from_slice(&entry.sha256),
+            ..Manifest::default()
+        };
+        let origin = Arc::new(Origin::default());
+        Ok(Some(Held { session, state: entry.state, manifest: Arc::new(manifest), origin }))
     }
 
     /// Reads a content's record from the journal.

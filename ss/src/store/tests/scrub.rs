@@ -64,6 +64,38 @@ fn a_small_chunk_is_replaced_in_the_journal() {
     store.close();
 }
 
+/// Else one bad record would end each start of the server, which asks what became of what is prepared.
+#[test]
+fn a_prepared_content_whose_record_is_bad_is_told_and_can_be_dropped_or_become_a_version() {
+    let place = Place::default();
+    let store = place.open().unwrap();
+    for n in 1..=2_u8 {
+        run(prepare(&store, session(n), &bytes(3000, n.into()))).unwrap();
+    }
+    store.close();
+    // As after a start that has not read this segment again: the index knows them.
+    let place = place.restart();
+    let store = place.open().unwrap();
+    for n in 1..=2_u8 {
+        let data = bytes(3000, n.into());
+        let journal = place.disk.bytes("journal/0000000001.seg").unwrap();
+        let at = journal.windows(64).position(|bytes| *bytes == data[1000..1064]).unwrap();
+        place.disk.flip("journal/0000000001.seg", at as u64, 4);
+    }
+    assert_eq!(store.lookup(session(1)).unwrap_err().code, Code::Damaged);
+    let told = store.prepared().unwrap();
+    assert_eq!(told.iter().map(|held| held.session).collect::<Vec<_>>(), [session(1), session(2)]);
+    assert!(told.iter().all(|held| held.origin.asker.is_none() && held.manifest.size == 3000));
+    assert!(store.prepared_after(JournalPosition::default(), 10).unwrap().0.is_empty(), "not offered");
+    run(store.drop_session(session(1))).unwrap();
+    run(store.apply(1, vec![row(20, 1, &[session(2)])])).unwrap();
+    assert_eq!(store.state(session(1)).unwrap(), None);
+    assert!(store.is_decided(session(2)).unwrap());
+    run(store.keep_fetched(session(2), content(&store, &bytes(3000, 2)).unwrap())).unwrap();
+    assert_eq!(held_bytes(&store, session(2)), bytes(3000, 2), "its partner's copy takes its place");
+    store.close();
+}
+
 #[test]
 fn a_chunk_that_nothing_needs_any_more_is_not_brought_back() {
     let place = Place::default();
