@@ -153,6 +153,14 @@ fn read(folder: &Path) -> Result<Option<Contents>> {
     summed::read(folder, FILE, FORMAT, "restore the file, or start with an empty --data and --replace-disk")
 }
 
+/// The file read and written again.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`.
+pub(crate) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    summed::reread::<Contents>(FILE, bytes, FORMAT)
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

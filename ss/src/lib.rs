@@ -11,6 +11,7 @@ mod config;
 mod decision_tests;
 mod durability;
 mod fetch;
+pub mod formats;
 mod heartbeat;
 mod identity;
 mod import;

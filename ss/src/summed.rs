@@ -2,8 +2,8 @@
 //! bit would else be another number that reads just as well.
 
 use net::folder::failed;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -51,6 +51,21 @@ pub(crate) fn read<T: DeserializeOwned>(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&place, &error)),
     }
+}
+
+/// Reads the bytes of a file, whose name is `file`, and gives those that would be written to say the same.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`.
+pub(crate) fn reread<T: DeserializeOwned + Serialize>(
+    file: &str,
+    bytes: &[u8],
+    format: u32,
+) -> Result<Vec<u8>> {
+    let contents: T = parse(Path::new(file), bytes, format, "restore it")?;
+    let text = toml::to_string(&contents).map_err(Error::internal)?;
+    let sum = line(&text);
+    Ok((text + &sum).into_bytes())
 }
 
 fn parse<T: DeserializeOwned>(place: &Path, bytes: &[u8], known: u32, way_out: &str) -> Result<T> {

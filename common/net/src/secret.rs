@@ -29,13 +29,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut text = String::new();
     let room = 2 * SECRET_MAX as u64 + 3;
     file.take(room).read_to_string(&mut text).map_err(|error| failed(path, &error))?;
-    from_hex(text.trim()).filter(|bytes| (SECRET_MIN..=SECRET_MAX).contains(&bytes.len())).ok_or_else(|| {
+    parse(&text).ok_or_else(|| {
         Error::new(
             Code::BadRequest,
             format_args!("{} holds no secret", path.display()),
             format_args!("it must be hex text of {SECRET_MIN} to {SECRET_MAX} bytes; copy it again"),
         )
     })
+}
+
+/// The secret that the text of a file says; none if it says none.
+pub fn parse(text: &str) -> Option<Vec<u8>> {
+    from_hex(text.trim()).filter(|bytes| (SECRET_MIN..=SECRET_MAX).contains(&bytes.len()))
 }
 
 /// Replaces the secret of `path` by `bytes`, durably: after a crash the file holds the old or the new one.

@@ -123,10 +123,23 @@ pub fn with_file(mut words: Vec<OsString>, known: &[Known]) -> Result<Vec<OsStri
         Error::new(Code::Usage, format_args!("{}: {what}", path.display()), "correct the file")
     };
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(&error))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(&error.message()))?;
     let set = |variable: &str| std::env::var_os(variable).is_some();
-    words.extend(added(&words, table, known, set).map_err(|what| wrong(&what))?);
+    words.extend(from_text(&words, &text, known, set).map_err(|what| wrong(&what))?);
     Ok(words)
+}
+
+/// The words that the text of a file adds to those of a command line; `set` tells whether a variable is set.
+///
+/// # Errors
+/// What is wrong with the text: it is no TOML, or sets what is no option.
+pub fn from_text(
+    words: &[OsString],
+    text: &str,
+    known: &[Known],
+    set: impl Fn(&str) -> bool,
+) -> Result<Vec<OsString>, String> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    added(words, table, known, set)
 }
 
 fn file(words: &[OsString]) -> Option<PathBuf> {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod message;
 pub mod mutation;
 pub mod path;
+pub mod pattern;
 pub mod placement;
 pub mod rebuild;
 pub mod record;

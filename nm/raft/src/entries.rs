@@ -249,6 +249,11 @@ impl Entries {
         self.truncation = Some(truncation);
     }
 
+    /// Index of the first entry, and the one behind the last.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        (self.first, self.first + self.slots.len() as u64)
+    }
+
     /// Whether what was replayed is a whole log: it begins where it was purged.
     pub(crate) fn check(&self) -> Result<(), RaftError> {
         let begins = self.slots.front().map(|slot| slot.id.index);

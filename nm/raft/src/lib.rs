@@ -12,6 +12,7 @@ mod applier;
 mod config;
 mod entries;
 mod error;
+pub mod formats;
 mod logstore;
 mod machine;
 mod network;

@@ -2,13 +2,13 @@
 //! at once; what is remembered meanwhile is bounded by the depth of the tree.
 
 use super::Context;
-use super::glob::Glob;
 use super::listing::{entry_json, join};
 use crate::output::escaped;
 use clap::{Args, ValueEnum};
 use client::{Client, sort_name};
 use tokio::task::JoinSet;
 use types::path::PathName;
+use types::pattern::Glob;
 use types::record::Record;
 use types::{Code, Error, Result};
 

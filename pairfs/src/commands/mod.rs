@@ -12,7 +12,6 @@ pub mod env;
 pub mod events;
 pub mod find;
 pub mod fsck;
-mod glob;
 pub mod listing;
 pub mod pair;
 mod risk;

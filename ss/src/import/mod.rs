@@ -4,7 +4,7 @@
 
 mod content;
 pub mod note;
-mod source;
+pub(crate) mod source;
 mod walk;
 
 use crate::node::Node;

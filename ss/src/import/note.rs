@@ -84,6 +84,14 @@ fn read(folder: &Path) -> Result<Option<Contents>> {
     summed::read(folder, FILE, FORMAT, "remove the file: the import is then looked up at the name manager")
 }
 
+/// The file read and written again.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`.
+pub(crate) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    summed::reread::<Contents>(FILE, bytes, FORMAT)
+}
+
 impl Note {
     /// The note in the data directory `folder`; a new one says that nothing is in.
     ///

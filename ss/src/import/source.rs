@@ -26,6 +26,14 @@ struct Contents {
     ended: bool,
 }
 
+/// The file read and written again.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`.
+pub(crate) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    summed::reread::<Contents>(FILE, bytes, FORMAT)
+}
+
 /// The folder that is or was taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source(Contents);

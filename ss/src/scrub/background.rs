@@ -90,6 +90,14 @@ fn load(folder: &Path) -> Rounds {
     Rounds { verified_ms: contents.verified_ms, bad: contents.bad.into_iter().collect(), round }
 }
 
+/// The file read and written again.
+///
+/// # Errors
+/// `DAMAGED`, `UNKNOWN_FORMAT`.
+pub(crate) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    summed::reread::<Contents>(FILE, bytes, FORMAT)
+}
+
 fn text(rounds: &Rounds) -> Result<String> {
     let round = rounds.round.as_ref().map(|round| Part {
         started_ms: round.started_ms,

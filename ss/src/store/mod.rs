@@ -71,6 +71,25 @@ use trouble::{index_error, lock, log_error};
 /// Chunks named in one record; more stand in records before it.
 const PLACES_PER_RECORD: usize = 1024;
 
+/// A record of the journal, read and written again.
+pub(crate) fn reread_change(kind: u8, payload: bytes::Bytes) -> Result<Vec<u8>> {
+    let change = Change::decode(kind, payload)?;
+    let mut out = Vec::new();
+    change.head(&mut out);
+    out.extend_from_slice(change.tail());
+    Ok(out)
+}
+
+/// The index's entry of a content, read and written again.
+pub(crate) fn reread_content(bytes: &[u8]) -> Result<Vec<u8>> {
+    entry::ContentEntry::decode(bytes).map(|entry| entry.encode().to_vec())
+}
+
+/// The index's entry of a chunk, read and written again.
+pub(crate) fn reread_chunk(bytes: &[u8]) -> Result<Vec<u8>> {
+    entry::ChunkEntry::decode(bytes).map(|entry| entry.encode())
+}
+
 /// What became of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {

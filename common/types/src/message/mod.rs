@@ -24,6 +24,38 @@ pub trait Method: 'static {
     type Reply: Message + Default + 'static;
 }
 
+/// Reads a message and writes it again: what a peer may send is what this program would send, or is refused.
+pub type Reread = fn(&[u8]) -> std::result::Result<Vec<u8>, prost::DecodeError>;
+
+/// What travels for one method, whatever its types are: for what looks at all messages alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// Number of the method on the wire.
+    pub id: u16,
+    /// Name of the method in logs.
+    pub name: &'static str,
+    /// Reads a request and writes it again.
+    pub request: Reread,
+    /// Reads a reply and writes it again.
+    pub reply: Reread,
+}
+
+impl Form {
+    const fn of<M: Method>() -> Form {
+        Form { id: M::ID, name: M::NAME, request: reread::<M::Request>, reply: reread::<M::Reply> }
+    }
+}
+
+fn reread<M: Message + Default>(bytes: &[u8]) -> std::result::Result<Vec<u8>, prost::DecodeError> {
+    M::decode(bytes).map(|message| message.encode_to_vec())
+}
+
+/// The forms of all methods, in the order of their declarations. What is pushed without being asked for is the reply
+/// of a method, too.
+pub fn forms() -> impl Iterator<Item = &'static Form> {
+    [manager::FORMS, member::FORMS, store::FORMS, partner::FORMS, rebuild::FORMS].into_iter().flatten()
+}
+
 /// Declares methods: `/// doc  Name = number: Request => Reply;`
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident = $id:literal: $request:ty => $reply:ty;)*) => {
@@ -37,6 +69,9 @@ macro_rules! methods {
             type Request = $request;
             type Reply = $reply;
         })*
+
+        /// The forms of the methods that are declared here.
+        pub(crate) const FORMS: &[$crate::message::Form] = &[$($crate::message::Form::of::<$name>()),*];
     };
 }
 pub(crate) use methods;

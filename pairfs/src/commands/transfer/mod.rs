@@ -10,13 +10,13 @@ mod sources;
 use super::Context;
 use super::content::{self, DurabilityArg, ReadArgs, WriteArgs};
 use super::entries::Repeat;
-use super::glob::Glob;
 use super::target::is_output;
 use clap::Args;
 use client::Client;
 use report::Report;
 use std::path::{Path, PathBuf};
 use types::limits::CHUNK;
+use types::pattern::Glob;
 use types::record::Record;
 use types::{Code, Error, Result};
 

@@ -1,8 +1,8 @@
 //! Patterns for names, as shells have them: `*` and `?` within a name, `[a-z]`, `**` for any folders.
 
+use crate::path::{Quoted, lookup_name};
+use crate::{Code, Error, Result};
 use std::str::FromStr;
-use types::path::lookup_name;
-use types::{Code, Error, Result};
 
 /// A checked pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl FromStr for Glob {
 
 fn bad(text: &str, what: &str) -> Error {
     let next = "write it as *.txt, docs/**/*.md or [a-z]?; \\ before a character takes it as it is";
-    Error::new(Code::Usage, format_args!("the pattern {} {what}", types::path::Quoted(text)), next)
+    Error::new(Code::Usage, format_args!("the pattern {} {what}", Quoted(text)), next)
 }
 
 fn part(text: &str) -> Result<Part> {
