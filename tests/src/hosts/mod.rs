@@ -92,6 +92,11 @@ impl Hosts {
         Hosts { way, proxies, listens, tag, count, served, nm, folder, _turn }
     }
 
+    /// From now on what goes through the proxies is written down in `folder`: a file for each direction of a connection.
+    pub fn record(&self, folder: &Path) {
+        self.proxies.record(folder);
+    }
+
     /// The number of the clients' host.
     pub fn clients(&self) -> usize {
         self.count

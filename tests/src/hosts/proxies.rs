@@ -3,8 +3,10 @@
 //! connection, as it would between two hosts that are silent to each other.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -19,6 +21,8 @@ struct State {
     cut: HashSet<Way>,
     /// Which processes run on which host; whoever is not named is a client.
     processes: Vec<(u32, usize)>,
+    /// Where what is carried is written down, and how many files are there.
+    record: Option<(PathBuf, usize)>,
     over: bool,
 }
 
@@ -59,6 +63,11 @@ impl Proxies {
     /// This process runs on `host`.
     pub(super) fn is_on(&self, process: u32, host: usize) {
         self.0.lock().processes.push((process, host));
+    }
+
+    /// From now on what each new connection carries is written down: a file for each direction.
+    pub(super) fn record(&self, folder: &Path) {
+        self.0.lock().record = Some((folder.to_owned(), 0));
     }
 
     /// Cuts a way, or mends it.
@@ -111,12 +120,15 @@ impl Shared {
 
     /// Carries bytes one way until their end, which is carried, too.
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, way: Way) {
-        let mut bytes = vec![0; CHUNK];
+        let (mut bytes, mut record) = (vec![0; CHUNK], self.new_record());
         loop {
             let came = from.read(&mut bytes);
             if !self.passes(way) {
                 let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
                 return;
+            }
+            if let (Ok(count), Some(record)) = (&came, &mut record) {
+                record.write_all(&bytes[..*count]).expect("a record can be written");
             }
             match came {
                 Ok(0) => {
@@ -131,6 +143,13 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn new_record(&self) -> Option<File> {
+        let mut state = self.lock();
+        let (folder, count) = state.record.as_mut()?;
+        *count += 1;
+        Some(File::create(folder.join(count.to_string())).expect("a record can be made"))
     }
 
     /// On which host the process is that dialled.

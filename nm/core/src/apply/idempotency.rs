@@ -87,7 +87,7 @@ fn note_client(context: &mut Context<'_>, asker: &Asker) -> Result<(), Stop> {
     }
     let lowest = before.lowest.max(key.lowest);
     forget_results(context, key.client, before.lowest, lowest)?;
-    let renew = known.is_none() || now >= before.heard_ms + HEARD_STEP_MS;
+    let renew = known.is_none() || now >= before.heard_ms.saturating_add(HEARD_STEP_MS);
     if !renew && lowest == before.lowest {
         return Ok(());
     }
@@ -139,7 +139,7 @@ fn make_room(context: &mut Context<'_>) -> Result<(), Stop> {
         Some((part(0..8)?, ClientId { issued: part(8..16)?, random: part(16..24)? }))
     });
     let (Some(key), Some((heard, client))) = (oldest, fields) else { return Ok(()) };
-    if now < heard + CLIENT_IDLE.as_millis() as u64 {
+    if now < heard.saturating_add(CLIENT_IDLE.as_millis() as u64) {
         return refuse(Code::Busy, format_args!("{CLIENTS_KEPT} clients are active"), "try again later");
     }
     forget_results(context, client, 0, u64::MAX)?;
