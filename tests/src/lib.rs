@@ -7,6 +7,7 @@
 //! | [`cluster`] | a cluster in a temporary folder; kill, freeze, thaw, start again |
 //! | [`hosts`] | several hosts: network namespaces with cables that can be pulled, or loopback addresses |
 //! | [`by_hand`] | a member under conditions of its own: environment, open files |
+//! | [`mounted`] | a member on a file system of its own, which turns read-only or hangs |
 //! | [`shim`] | a process whose clock jumps or whose disk fails |
 //! | [`wait`] | waits for conditions, never for time alone |
 //! | [`tree`] | folders of files on the own disk: made, and compared |
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod command;
 pub mod damage;
 pub mod hosts;
+pub mod mounted;
 pub mod shim;
 pub mod tree;
 pub mod turns;

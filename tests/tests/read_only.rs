@@ -4,85 +4,8 @@
 use pairfs_tests::Cluster;
 use pairfs_tests::by_hand::Conditions;
 use pairfs_tests::cluster::{LATER, all_active, pair};
-use pairfs_tests::tree::text;
+use pairfs_tests::mounted::with_disk;
 use pairfs_tests::workload::under_load;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Larger than the reserve of a server; the file it lies in has holes.
-const BYTES: u64 = 640 << 20;
-
-fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let ran = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
-    match ran.status.success() {
-        true => Ok(()),
-        false => Err(format!("{program} {words:?}: {}", String::from_utf8_lossy(&ran.stderr).trim())),
-    }
-}
-
-/// A file system in a file.
-struct Disk {
-    image: PathBuf,
-    folder: PathBuf,
-}
-
-impl Disk {
-    /// Makes one and mounts it at `folder`.
-    fn make(image: PathBuf, folder: PathBuf) -> Result<Disk, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("only root can mount".to_owned());
-        }
-        File::create(&image).and_then(|file| file.set_len(BYTES)).map_err(|error| error.to_string())?;
-        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0", text(&image)])?;
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let disk = Disk { image, folder };
-        disk.mount()?;
-        // A data folder has nothing else in it.
-        std::fs::remove_dir(disk.folder.join("lost+found")).map_err(|error| error.to_string())?;
-        run("chmod", &["0700", text(&disk.folder)])?;
-        Ok(disk)
-    }
-
-    fn mount(&self) -> Result<(), String> {
-        run("mount", &["-o", "loop,errors=remount-ro", text(&self.image), text(&self.folder)])
-    }
-
-    /// As if an error of the disk had been met.
-    fn turn_read_only(&self) {
-        run("mount", &["-o", "remount,abort", text(&self.folder)]).unwrap();
-    }
-
-    /// Another start of the machine: the file system is checked and mounted again.
-    fn come_back(&self) {
-        run("umount", &[text(&self.folder)]).unwrap();
-        let checked = Command::new("e2fsck").args(["-fy", text(&self.image)]).output().unwrap();
-        // 1: it had something to mend.
-        assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
-        self.mount().unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = run("umount", &["--lazy", text(&self.folder)]);
-    }
-}
-
-fn with_disk(member: &str, play: impl FnOnce(&Cluster, &Disk)) {
-    let cluster = Cluster::empty(false);
-    let place = |name: &str| Path::new(cluster.desk()).join(name);
-    let disk = match Disk::make(place("disk.img"), cluster.disk(member)) {
-        Ok(disk) => disk,
-        Err(why) => return println!("skipped: {why}"),
-    };
-    run("chmod", &["0700", text(&cluster.dir())]).unwrap();
-    cluster.up(&["up", "--fast"]);
-    play(&cluster, &disk);
-    for member in cluster.members() {
-        cluster.node_stop(&member);
-    }
-}
 
 /// The member's word when it ended.
 fn last_word(cluster: &Cluster, member: &str) -> String {
