@@ -154,8 +154,13 @@ fn log_id_record(id: &LogId) -> LogIdRecord {
     LogIdRecord { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
 }
 
-fn log_id(record: LogIdRecord) -> LogId {
-    LogId { leader_id: LeaderId { term: record.term, node_id: record.node }, index: record.index }
+/// Everywhere the index behind one is asked for, so the last number of all is none.
+fn log_id(record: LogIdRecord) -> Result<LogId, RecordError> {
+    if record.index == u64::MAX {
+        let reason = format!("it has the index {}, behind which there is none", record.index);
+        return Err(RecordError::Malformed { what: "a log id", reason });
+    }
+    Ok(LogId { leader_id: LeaderId { term: record.term, node_id: record.node }, index: record.index })
 }
 
 fn vote_record(vote: &Vote) -> VoteRecord {
@@ -227,7 +232,7 @@ pub(crate) fn decode_entry(record: Bytes) -> Result<Entry, RecordError> {
             return Err(RecordError::Malformed { what: WHAT, reason: "it has two payloads".to_string() });
         }
     };
-    Ok(Entry { log_id: log_id(id), payload })
+    Ok(Entry { log_id: log_id(id)?, payload })
 }
 
 pub(crate) fn encode_vote(of: &Vote) -> Vec<u8> {
@@ -243,7 +248,7 @@ pub(crate) fn encode_log_id(of: &LogId) -> Vec<u8> {
 }
 
 pub(crate) fn decode_log_id(record: Bytes) -> Result<LogId, RecordError> {
-    unframe("a log id", record).map(log_id)
+    unframe("a log id", record).and_then(log_id)
 }
 
 pub(crate) fn encode_truncation(of: &Truncation) -> Vec<u8> {
@@ -267,8 +272,8 @@ pub(crate) fn decode_head(record: Bytes) -> Result<Head, RecordError> {
     let record: HeadRecord = unframe("the head of a segment", record)?;
     Ok(Head {
         vote: record.vote.map(vote),
-        purged: record.purged.map(log_id),
-        committed: record.committed.map(log_id),
+        purged: record.purged.map(log_id).transpose()?,
+        committed: record.committed.map(log_id).transpose()?,
         truncation: record.truncation,
     })
 }
@@ -279,7 +284,7 @@ pub(crate) fn encode_membership(stored: &StoredMembership) -> Vec<u8> {
 
 pub(crate) fn decode_membership(record: Bytes) -> Result<StoredMembership, RecordError> {
     let mut record: MembershipRecord = unframe("the membership", record)?;
-    let by = record.by.take().map(log_id);
+    let by = record.by.take().map(log_id).transpose()?;
     Ok(StoredMembership::new(by, membership(record)?))
 }
 
@@ -325,6 +330,13 @@ mod tests {
         ] {
             assert_eq!(decode_membership(encode_membership(&stored).into()).unwrap(), stored);
         }
+    }
+
+    #[test]
+    fn an_index_that_nothing_can_follow_is_refused() {
+        assert!(decode_log_id(encode_log_id(&id(u64::MAX - 1)).into()).is_ok());
+        let last = encode_log_id(&id(u64::MAX));
+        assert!(matches!(decode_log_id(last.into()), Err(RecordError::Malformed { .. })));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use net::frame::{Frame, FrameCodec, Kind};
 use pairfs_fuzz::corpus::folder;
 use pairfs_fuzz::input::{put_piece, put_record};
 use pairfs_fuzz::targets::{capability, state};
-use pairfs_fuzz::wire::fullest;
+use pairfs_fuzz::wire::{Field, Value, fullest, message};
 use pairfs_tests::cluster::{all_active, pair};
 use pairfs_tests::hosts::Hosts;
 use prost::Message;
@@ -310,6 +310,41 @@ fn keep_by_hand() {
         keep("index_entry", &format!("chunk-{location}"), &chunk);
     }
     keep_edits();
+    keep_raft();
+}
+
+/// A log that was cut back and purged, as a group of several would leave it.
+fn keep_raft() {
+    use Value::{Bytes, Varint};
+    let framed = |fields: &[Field]| [&[1], &message(fields)[..]].concat();
+    let id = |index| vec![(1, Varint(2)), (2, Varint(1)), (3, Varint(index))];
+    let within = |fields: &[Field]| Bytes(message(fields));
+    let vote = [(1, Varint(2)), (2, Varint(1)), (3, Varint(1))];
+    let entry = |index| framed(&[(1, within(&id(index))), (3, Bytes(b"commands".to_vec()))]);
+    let cut = [(1, Varint(7)), (2, Varint(300))];
+    let voters = within(&[(1, Bytes(vec![1, 2]))]);
+    let node = within(&[(1, Varint(1)), (2, Bytes(b"a:1".to_vec()))]);
+    let members = [(1, within(&id(3))), (2, voters), (3, node)];
+    let head = [(1, within(&vote)), (2, within(&id(4))), (3, within(&id(6))), (4, within(&cut))];
+    let changed = framed(&[(1, within(&id(7))), (2, within(&members[1..]))]);
+    let records = [
+        (6, framed(&head)),
+        (2, framed(&vote)),
+        (1, entry(5)),
+        (1, entry(6)),
+        (1, entry(7)),
+        (3, framed(&cut)),
+        (1, changed),
+        (5, framed(&id(6))),
+        (4, framed(&id(5))),
+    ];
+    let mut log = Vec::new();
+    for (at, (kind, record)) in records.iter().enumerate() {
+        put_record(&mut log, *kind, record);
+        keep("raft_record", &format!("by-hand-{at}"), &[&[*kind], &record[..]].concat());
+    }
+    keep("raft_log", "by-hand", &log);
+    keep("raft_record", "membership", &[&[0], &framed(&members)[..]].concat());
 }
 
 /// Edits of the good log, each alone and some together; and segments that are nearly good.
@@ -357,8 +392,13 @@ fn real_inputs() {
     let mut hosts = hosts;
     ["ss1", "ss1_backup", "nm"].into_iter().for_each(|name| hosts.kill9(name));
     keep_disks(&hosts);
-    keep_by_hand();
     std::fs::remove_dir_all(wires).unwrap();
+}
+
+#[test]
+#[ignore = "makes the corpus anew"]
+fn inputs_by_hand() {
+    keep_by_hand();
 }
 
 fn tempdir() -> std::path::PathBuf {
