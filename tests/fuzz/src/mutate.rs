@@ -39,8 +39,8 @@ pub fn draw(random: &mut Rng, corpus: &[Vec<u8>], target: &Target) -> Vec<u8> {
     bytes
 }
 
-/// A mutation that leaves an input of this shape whole.
-fn shaped(random: &mut Rng, bytes: &mut Vec<u8>, shape: Shape) {
+/// Changes an input of this shape and leaves it whole; one that is not of the shape stays as it is.
+pub fn shaped(random: &mut Rng, bytes: &mut Vec<u8>, shape: Shape) {
     match shape {
         Shape::Bytes => {}
         Shape::Message(skip) => behind(bytes, skip, |rest| message(random, rest, DEPTH)),

@@ -1,0 +1,3 @@
+#![no_main]
+
+pairfs_cargo_fuzz::fuzz!("small_file");
