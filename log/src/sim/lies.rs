@@ -128,7 +128,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Disk, DiskFile, Open};
+    use crate::disk::{Disk, Open};
     use std::io;
 
     fn read(disk: &SimDisk, name: &str) -> Vec<u8> {

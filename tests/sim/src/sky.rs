@@ -4,14 +4,14 @@
 //! what it had not made durable. Disks of one storage server alone are damaged or replaced in a seed ([`Sky::victim`]): bits
 //! flip in what the other has, too, and a disk goes only while the other serves, and nothing is owed by the one that goes.
 
-use crate::cluster::{BACKUP, CLIENTS, Cluster, SS1};
+use crate::cluster::{BACKUP, CLIENTS, Cluster, Image, SS1};
 use crate::faults::{Fault, find};
 use crate::host::Condition;
 use crate::load::{History, bytes_of};
 use crate::network::Tick;
 use crate::observer::Observer;
 use fastrand::Rng;
-use log::sim::{Count, SimDisk};
+use log::sim::Count;
 use std::collections::BTreeSet;
 
 /// How often what happens.
@@ -46,7 +46,7 @@ pub struct Sky {
     /// The storage server whose disk may be damaged or replaced: never both in one seed.
     victim: usize,
     /// How its disk was when it was killed first.
-    image: Option<SimDisk>,
+    image: Option<Image>,
     /// What the name manager says of the cluster.
     observer: Observer,
     /// What clients were told: what both members have.
@@ -131,7 +131,7 @@ impl Sky {
                 Fault::Kill(host) | Fault::Replace(host, _)
                     if host == self.victim && self.image.is_none() =>
                 {
-                    self.image = Some(cluster.hosts[host].disk.restart());
+                    self.image = cluster.image(host).ok();
                 }
                 Fault::FlipBit(host, number) => self.flip(cluster, host, number),
                 _ => {}
@@ -184,12 +184,7 @@ impl Sky {
             cluster.timeline.note(cluster.now(), "its disk stays: it may be needed");
             return;
         }
-        let image = self.image.as_ref().filter(|_| old).map(SimDisk::restart);
-        if image.is_none() {
-            // What the name manager knows of the journal is of the empty disk from now on; an image of the one before would
-            // have that one's identity, too, and here the identity stays (cluster.rs).
-            self.image = None;
-        }
+        let image = self.image.as_ref().filter(|_| old);
         if let Err(error) = cluster.change_disk(host, image) {
             cluster.timeline.note(cluster.now(), &format!("its disk stays: {error}"));
         }
