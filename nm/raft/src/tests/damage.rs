@@ -7,6 +7,7 @@ use crate::store::{self, View};
 use log::sim::SimDisk;
 use nm_core::state::State;
 use nm_core::store::{Store, StoreError, StoreMut, Table};
+use std::collections::BTreeMap;
 
 #[test]
 fn r34_damage_that_a_reader_meets_ends_the_group_with_exit_7_and_the_way_out() {
@@ -32,12 +33,12 @@ fn a_disk_that_fails_is_not_taken_for_damage() {
 }
 
 /// All that is read back of the table that [`filled`] has written.
-fn read(disk: &SimDisk, failures: &Failures) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RaftError> {
+fn read(disk: &SimDisk, failures: &Failures) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, RaftError> {
     let db = store::open(disk, 64 << 10, failures)?;
     let view = View::watched(&db, failures.clone())?;
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
     view.scan(Table::Events, &[], &[], &mut |key, value| {
-        found.push((key.to_vec(), value.to_vec()));
+        found.insert(key.to_vec(), value.to_vec());
         true
     })?;
     for (key, value) in &found {
