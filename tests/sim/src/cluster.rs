@@ -1,5 +1,7 @@
 //! The hosts of a cluster, and time.
 
+mod twin;
+
 use crate::faults::ROOMY;
 use crate::host::{Condition, Machine};
 use crate::network::{Network, Tick};
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use twin::Twin;
 use types::{Error, Result};
 
 /// The name manager's place among the hosts.
@@ -66,7 +69,9 @@ pub struct Cluster {
     /// What was seen of the cluster that may not be.
     pub violations: Vec<Violation>,
     /// Storage servers, as they are watched.
-    watches: [Watched; 2],
+    watches: [Watched; 3],
+    /// A second server on a copy of a disk.
+    twin: Twin,
     reigns: Reigns,
     /// Storage servers whose disks were replaced: they are started with the operator's word for it.
     replaced: [bool; 2],
@@ -84,7 +89,7 @@ pub struct Image {
 type Watched = Arc<Mutex<Option<Watch>>>;
 
 /// How storage servers use their disks: as always, but that what happens seldom happens often.
-fn store() -> StoreConfig {
+pub(crate) fn store() -> StoreConfig {
     StoreConfig {
         segment_bytes: SEGMENT_BYTES,
         extent_file_bytes: 16 << 20,
@@ -127,6 +132,7 @@ impl Cluster {
                 host
             })
             .collect();
+        let twin = Twin::new(&network, random.fork());
         let folder = std::thread::spawn(folder).join().map_err(|_| Error::internal("no folder"))??;
         net::secret::read_or_create(&folder.path().join("cluster.secret"))?;
         Ok(Cluster {
@@ -139,6 +145,7 @@ impl Cluster {
             ended: Vec::new(),
             violations: Vec::new(),
             watches: Default::default(),
+            twin,
             reigns: Reigns::default(),
             replaced: [false; 2],
             generations: 0,
@@ -165,6 +172,9 @@ impl Cluster {
 
     /// The same with more options.
     pub fn start_with(&mut self, host: usize, more: &[&str]) {
+        if self.is_held(host) {
+            return;
+        }
         let folder = match (host, self.generations) {
             (NM, generation) if generation > 0 => format!("nm-{generation}"),
             _ => self.hosts[host].name.clone(),
@@ -181,15 +191,31 @@ impl Cluster {
             let config = NmArgs::parse_from(words).config;
             self.hosts[host].start(nm::run_until(config, std::future::pending()));
         } else {
-            let (name, listen) = (self.hosts[host].name.clone(), format!("{}:7401", self.hosts[host].ip));
-            let own = ["ss", "--name", &name, "--listen", &listen, "--nm", NM_ADDR];
-            let replaced = self.replaced[host - SS1].then_some("--replace-disk");
-            let words = own.into_iter().chain(common).chain(more.iter().copied()).chain(replaced);
-            let config = SsArgs::parse_from(words).config;
-            let watched = self.watches[host - SS1].clone();
-            let watch = move |watch| *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
-            self.hosts[host].start(ss::run_until(config, store(), watch, std::future::pending()));
+            let (folder, addr) = (self.hosts[host].name.clone(), self.hosts[host].ip);
+            let main = self.storage_server(host, &folder, addr, host - SS1, more);
+            self.hosts[host].start(main);
         }
+    }
+
+    /// What a storage server does, with its small files in `folder`, at `addr`; it is watched in `slot`.
+    fn storage_server(
+        &self,
+        host: usize,
+        folder: &str,
+        addr: IpAddr,
+        slot: usize,
+        more: &[&str],
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (data, secret) = (self.argument(folder), self.argument("cluster.secret"));
+        let (name, listen) = (self.hosts[host].name.clone(), format!("{addr}:7401"));
+        let own = ["ss", "--name", &name, "--listen", &listen, "--nm", NM_ADDR];
+        let common = ["--data", &data, "--cluster-secret", &secret, "--insecure-plaintext"];
+        let replaced = (self.replaced[host - SS1] && slot < 2).then_some("--replace-disk");
+        let words = own.into_iter().chain(common).chain(more.iter().copied()).chain(replaced);
+        let config = SsArgs::parse_from(words).config;
+        let watched = self.watches[slot].clone();
+        let watch = move |watch| *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        ss::run_until(config, store(), watch, std::future::pending())
     }
 
     /// The name manager's disk is gone: the next start of it is on an empty one. It must be down.
@@ -249,9 +275,18 @@ impl Cluster {
 
     /// The epoch in which a storage server would serve a request now, if it would.
     pub fn serves(&self, host: usize) -> Option<u64> {
-        let watch = self.watches[host - SS1].lock().unwrap_or_else(PoisonError::into_inner);
-        let runs = self.hosts[host].condition() == Condition::Runs;
-        watch.as_ref().filter(|_| runs).and_then(|watch| self.hosts[host].see(|| watch.serves()))
+        self.watched(host - SS1, &self.hosts[host])
+    }
+
+    fn watched(&self, slot: usize, machine: &Machine) -> Option<u64> {
+        let watch = self.watches[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = machine.condition() == Condition::Runs;
+        watch.as_ref().filter(|_| runs).and_then(|watch| machine.see(|| watch.serves()))
+    }
+
+    /// The same of the server on a copy of a disk.
+    pub fn twin_serves(&self) -> Option<u64> {
+        self.watched(2, &self.twin.machine)
     }
 
     /// Who would serve a request now.
@@ -265,9 +300,12 @@ impl Cluster {
     }
 
     fn watch(&mut self) {
-        let serves = [SS1, BACKUP].map(|host| self.serves(host));
-        let [one, other] = [SS1, BACKUP].map(|host| self.hosts[host].name.as_str());
-        let found = self.reigns.look(self.now, [(one, serves[0]), (other, serves[1])]);
+        let members = [SS1, BACKUP].map(|host| (host, self.serves(host)));
+        // By its name it is the server that it is a copy of.
+        let twin = self.twin.of.map(|of| (of, self.twin_serves()));
+        let members = members.into_iter().chain(twin);
+        let members: Vec<_> = members.map(|(host, epoch)| (self.hosts[host].name.as_str(), epoch)).collect();
+        let found = self.reigns.look(self.now, &members);
         if let Some(found) = found {
             self.timeline.note(self.now, &found.what);
             self.violations.push(found);
@@ -307,12 +345,26 @@ impl Cluster {
             if let Some(ended) = self.hosts[host].ended() {
                 let what = format!("{} has ended: {ended:?}", self.hosts[host].name);
                 self.timeline.note(self.now, &what);
-                if host < CLIENTS || ended.is_err() {
+                let is_told = self.twin.of == Some(host) && Twin::may_end(&ended);
+                if !is_told && (host < CLIENTS || ended.is_err()) {
                     self.ended.push(what);
                 }
             }
         }
+        self.turn_twin();
         self.watch();
+    }
+
+    fn turn_twin(&mut self) {
+        self.timeline.at(self.now, &self.twin.machine.name);
+        self.twin.machine.turn();
+        if let Some(ended) = self.twin.machine.ended() {
+            let what = format!("the copy has ended: {ended:?}");
+            self.timeline.note(self.now, &what);
+            if !Twin::may_end(&ended) {
+                self.ended.push(what);
+            }
+        }
     }
 
     /// So much time passes.

@@ -36,6 +36,14 @@ pub enum Fault {
     FullDisk(usize, u64),
     /// A bit flips in a large content that both storage servers have; which one is drawn.
     FlipBit(usize, usize),
+    /// A bit flips in the journal of a storage server: in a record that is proved to be durable, or in the header of a segment.
+    FlipJournal(usize, usize),
+    /// So many syncs of the disk of a storage server that does not act do nothing; it loses power at the end.
+    LoseSyncs(usize, u64),
+    /// A write of a storage server that does not act lands somewhere else on its disk.
+    Misdirect(usize, usize),
+    /// A second server of its name starts on a copy of its disk.
+    Copy(usize),
     /// `kill -9`, and if nothing is lost by it, it gets another disk until its end: an old image of its own, or an empty one.
     Replace(usize, bool),
 }
@@ -69,6 +77,10 @@ impl fmt::Display for Fault {
                 write!(f, "the disk of {} has room for {} KiB", name(host), room / 1024)
             }
             Fault::FlipBit(host, _) => write!(f, "a bit flips on the disk of {}", name(host)),
+            Fault::FlipJournal(host, _) => write!(f, "a bit flips in the journal of {}", name(host)),
+            Fault::LoseSyncs(host, syncs) => write!(f, "the disk of {} loses {syncs} syncs", name(host)),
+            Fault::Misdirect(host, _) => write!(f, "a write of {} lands somewhere else", name(host)),
+            Fault::Copy(host) => write!(f, "a copy of {} beside it", name(host)),
             Fault::Replace(host, true) => write!(f, "the disk of {} becomes an old image", name(host)),
             Fault::Replace(host, false) => write!(f, "the disk of {} becomes an empty one", name(host)),
         }
@@ -76,12 +88,13 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// Any of them; `victim` is the one whose disk may be damaged.
+    /// Any of them; `victim` is the storage server whose disk may be replaced.
     pub fn draw(random: &mut Rng, hosts: usize, victim: usize) -> Fault {
         let server = [NM, SS1, SS1, BACKUP, BACKUP][random.usize(0..5)];
         let one = random.usize(0..hosts);
         let other = (one + random.usize(1..hosts)) % hosts;
-        match random.u8(0..30) {
+        let member = [SS1, BACKUP][random.usize(0..2)];
+        match random.u8(0..39) {
             0..5 => Fault::Kill(server),
             5..7 => Fault::PowerCut(server),
             7..10 => Fault::PowerCutAt(server, random.u64(1..60)),
@@ -91,13 +104,40 @@ impl Fault {
             16 => Fault::Break(one, other),
             17 => Fault::SlowNetwork,
             // Less than the reserve; or what a few contents take.
-            18 => Fault::FullDisk([SS1, BACKUP][random.usize(0..2)], random.u64(64 << 20..128 << 20)),
-            19 => Fault::FullDisk([SS1, BACKUP][random.usize(0..2)], random.u64(0..2 << 20)),
-            20..22 => Fault::FlipBit(victim, random.usize(..)),
+            18 => Fault::FullDisk(member, random.u64(64 << 20..128 << 20)),
+            19 => Fault::FullDisk(member, random.u64(0..2 << 20)),
+            20..22 => Fault::FlipBit(member, random.usize(..)),
             22..24 => Fault::Replace(victim, random.bool()),
             24..26 => Fault::Suspend(random.usize(0..hosts)),
             26..28 => Fault::BreakLate(one, other, random.u64(1..LATEST)),
+            28..31 => Fault::FlipJournal(member, random.usize(..)),
+            31..33 => Fault::LoseSyncs(member, random.u64(1..12)),
+            35..37 => Fault::Copy(member),
+            33..35 => Fault::Misdirect(member, random.usize(..)),
             _ => Fault::SlowDisk(server),
+        }
+    }
+
+    /// Whether it may keep this host from being there when it is needed.
+    pub(crate) fn touches(self, host: usize) -> bool {
+        match self {
+            Fault::Kill(one)
+            | Fault::PowerCut(one)
+            | Fault::PowerCutAt(one, _)
+            | Fault::Pause(one)
+            | Fault::Suspend(one)
+            | Fault::SlowDisk(one)
+            | Fault::FullDisk(one, _)
+            | Fault::FlipBit(one, _)
+            | Fault::FlipJournal(one, _)
+            | Fault::LoseSyncs(one, _)
+            | Fault::Misdirect(one, _)
+            | Fault::Copy(one)
+            | Fault::Replace(one, _) => one == host,
+            Fault::CutOneWay(one, other) | Fault::Cut(one, other) => [one, other].contains(&host),
+            // They are known to be no failure: whoever is asked answers, on another connection.
+            Fault::Break(..) | Fault::BreakLate(..) => false,
+            Fault::SlowNetwork => true,
         }
     }
 
@@ -145,7 +185,8 @@ impl Fault {
             Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 60 }),
             Fault::FullDisk(host, room) => cluster.hosts[host].disk.set_full(room),
             // The sky knows what both have.
-            Fault::FlipBit(..) => {}
+            Fault::FlipBit(..) | Fault::FlipJournal(..) | Fault::LoseSyncs(..) | Fault::Misdirect(..) => {}
+            Fault::Copy(_) => {}
         }
     }
 
@@ -164,6 +205,7 @@ impl Fault {
             Fault::CutOneWay(..) | Fault::Cut(..) => cluster.network.mend(),
             Fault::Suspend(host) => cluster.hosts[host].resume(),
             Fault::Break(..) | Fault::BreakLate(..) | Fault::FlipBit(..) => {}
+            Fault::FlipJournal(..) | Fault::LoseSyncs(..) | Fault::Misdirect(..) | Fault::Copy(_) => {}
             Fault::SlowNetwork => cluster.network.set_latency(Latency::default()),
             Fault::SlowDisk(host) => cluster.hosts[host].set_pace(DiskPace { jitter: 1 }),
             Fault::FullDisk(host, _) => cluster.hosts[host].disk.set_full(ROOMY),

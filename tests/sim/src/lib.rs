@@ -8,6 +8,7 @@
 //! | [`host`] | a host: disk, clock, process; killed, paused, without power |
 //! | [`cluster`] | the hosts of a cluster, and time |
 //! | [`faults`] | what befalls them |
+//! | [`damage`] | what of a disk the other one makes good |
 //! | [`sky`] | when it may |
 //! | [`load`] | what clients ask for, and what they are answered |
 //! | [`observer`] | what the name manager says meanwhile |
@@ -22,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod cluster;
+pub mod damage;
 pub mod faults;
 pub mod host;
 pub mod judge;

@@ -1,16 +1,23 @@
 //! Has faults happen, and sees to it that two copies can repair what they do.
 //!
 //! The limit is kept here: bytes that were durable on both are never destroyed on both. A host that loses power loses only
-//! what it had not made durable. Disks of one storage server alone are damaged or replaced in a seed ([`Sky::victim`]): bits
-//! flip in what the other has, too, and a disk goes only while the other serves, and nothing is owed by the one that goes.
+//! what it had not made durable. Bits flip, on both members, only in what the other one has whole; the disk of one of them
+//! ([`Sky::victim`]) is replaced only while the other serves, all that stands on that one's disk can be read, and nothing is owed
+//! by the one that goes; and what else is damaged (`harm`) waits until the other member is well, and then lets that one be.
+
+mod copy;
+mod harm;
 
 use crate::cluster::{BACKUP, CLIENTS, Cluster, Image, SS1};
+use crate::damage;
 use crate::faults::{Fault, find};
 use crate::host::Condition;
 use crate::load::{History, bytes_of};
 use crate::network::Tick;
 use crate::observer::Observer;
+use copy::Copy;
 use fastrand::Rng;
+use harm::{Harm, Stage};
 use log::sim::Count;
 use std::collections::BTreeSet;
 
@@ -43,14 +50,22 @@ pub struct Sky {
     without: BTreeSet<usize>,
     /// Faults that were drawn.
     drawn: usize,
-    /// The storage server whose disk may be damaged or replaced: never both in one seed.
+    /// The storage server whose disk may be replaced: never both in one seed.
     victim: usize,
+    /// Whether the disk of a storage server was damaged so far.
+    hurt: [bool; 2],
     /// How its disk was when it was killed first.
     image: Option<Image>,
     /// What the name manager says of the cluster.
     observer: Observer,
     /// What clients were told: what both members have.
     history: History,
+    /// Damage that the other member is to make good.
+    harm: Option<(Harm, Stage)>,
+    /// A copy of a disk that a server runs on.
+    copy: Option<Copy>,
+    /// Answers of the name manager so far, and when the last one was heard.
+    heard: (u64, Tick),
     /// What has happened.
     pub happened: Vec<Happened>,
 }
@@ -88,9 +103,13 @@ impl Sky {
             without,
             drawn: 0,
             victim,
+            hurt: [false; 2],
             image: None,
             observer,
             history,
+            harm: None,
+            copy: None,
+            heard: (0, now),
             happened: Vec::new(),
         }
     }
@@ -113,6 +132,8 @@ impl Sky {
             self.replace(cluster, fault);
             fault.end(cluster);
         }
+        self.tend(cluster);
+        self.tend_copy(cluster);
         if now < self.next {
             return;
         }
@@ -124,7 +145,21 @@ impl Sky {
         if self.without.contains(&number) {
             return;
         }
+        if let Some(harm) = Harm::new(fault, number, now, lasts) {
+            if self.copy.is_none() {
+                self.harm.get_or_insert(harm);
+            }
+            return;
+        }
+        if self.spares(fault) {
+            return;
+        }
         if self.present.len() < self.weather.at_once && fault.is_possible(cluster) {
+            if let Fault::Copy(host) = fault
+                && !self.begin_copy(cluster, host, now + lasts)
+            {
+                return;
+            }
             cluster.timeline.note(now, &format!("fault: {fault}, for {lasts} ms"));
             fault.begin(cluster, &mut self.random);
             match fault {
@@ -149,6 +184,7 @@ impl Sky {
             fault.end(cluster);
         }
         cluster.network.mend();
+        self.end_harm(cluster);
         for host in 0..CLIENTS {
             // One that was to lose power at an operation which never came, does not.
             cluster.hosts[host].disk.freeze_at(Count::Ops, u64::MAX);
@@ -156,13 +192,14 @@ impl Sky {
                 cluster.start(host);
             }
         }
+        self.end_copy(cluster);
     }
 
     /// Flips a bit of a content that was acknowledged as being on both, if both have it still.
-    fn flip(&self, cluster: &mut Cluster, host: usize, number: usize) {
+    fn flip(&mut self, cluster: &mut Cluster, host: usize, number: usize) {
         let Some(content) = self.history.large_on_both(number).map(bytes_of) else { return };
         let other = if host == SS1 { BACKUP } else { SS1 };
-        if find(&cluster.hosts[other].disk, &content).is_none() {
+        if !damage::holds(cluster.hosts[other].disk.durable(), &content) {
             return;
         }
         if let Some((name, at)) = find(&cluster.hosts[host].disk, &content) {
@@ -170,6 +207,7 @@ impl Sky {
                 .timeline
                 .note(cluster.now(), &format!("a bit flips in {name} of {}", cluster.hosts[host].name));
             cluster.hosts[host].disk.flip(&name, at, 1 << (number % 8));
+            self.hurt[host - SS1] = true;
             self.history.set_damaged();
         }
     }
@@ -179,9 +217,14 @@ impl Sky {
         let Fault::Replace(host, old) = fault else { return };
         let other = if host == SS1 { BACKUP } else { SS1 };
         let serves = cluster.serves(other);
-        let is_down = cluster.hosts[host].condition() == Condition::Down;
+        let is_down = cluster.hosts[host].condition() == Condition::Down && self.copy.is_none();
         if !is_down || serves.is_none() || !self.observer.owes_nothing(&cluster.hosts[other].name, serves) {
             cluster.timeline.note(cluster.now(), "its disk stays: it may be needed");
+            return;
+        }
+        // What is bad on the other and was not met yet has its good copy here.
+        if self.hurt[other - SS1] && !damage::is_sound(&cluster.hosts[other].disk) {
+            cluster.timeline.note(cluster.now(), "its disk stays: not all of the other one can be read");
             return;
         }
         let image = self.image.as_ref().filter(|_| old);

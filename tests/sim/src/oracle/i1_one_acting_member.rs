@@ -18,11 +18,11 @@ pub struct Reigns {
 
 impl Reigns {
     /// Takes who would serve at `now`, and in which epoch; says once what may not be.
-    pub fn look(&mut self, now: Tick, members: [(&str, Option<u64>); 2]) -> Option<Violation> {
+    pub fn look(&mut self, now: Tick, members: &[(&str, Option<u64>)]) -> Option<Violation> {
         let serving: Vec<(&str, u64)> =
-            members.into_iter().filter_map(|(name, epoch)| Some((name, epoch?))).collect();
+            members.iter().filter_map(|(name, epoch)| Some((*name, (*epoch)?))).collect();
         let wrong = match serving[..] {
-            [(one, first), (other, second)] => {
+            [(one, first), (other, second), ..] => {
                 Some(format!("{one} serves in epoch {first} and {other} in epoch {second}"))
             }
             _ => serving.iter().find_map(|(name, epoch)| self.judge(name, *epoch)),
@@ -53,7 +53,7 @@ mod tests {
     fn run(history: &[(Option<u64>, Option<u64>)]) -> Vec<String> {
         let mut reigns = Reigns::default();
         let look = |(now, (one, other)): (usize, &(Option<u64>, Option<u64>))| {
-            reigns.look(now as Tick, [("ss1", *one), ("ss1_backup", *other)])
+            reigns.look(now as Tick, &[("ss1", *one), ("ss1_backup", *other)])
         };
         history.iter().enumerate().filter_map(look).map(|found| found.what).collect()
     }

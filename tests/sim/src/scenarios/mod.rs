@@ -10,6 +10,7 @@ macro_rules! check {
 }
 
 mod feed;
+mod hosts;
 mod reigns;
 mod stage;
 mod storage;
@@ -32,7 +33,7 @@ type Table = &'static [(&'static str, fn(&mut Stage))];
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let tables: [Table; 4] = [reigns::ALL, writes::ALL, feed::ALL, storage::ALL];
+    let tables: [Table; 5] = [reigns::ALL, writes::ALL, feed::ALL, storage::ALL, hosts::ALL];
     tables.into_iter().flatten().map(|(name, run)| Scenario { name, run: *run }).collect()
 }
 
