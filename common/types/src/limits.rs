@@ -42,6 +42,9 @@ pub const PAGE_BYTES: usize = 256 * KIB;
 pub const BATCH_COMMANDS: usize = 1024;
 /// Bytes of commands in one log entry.
 pub const BATCH_BYTES: usize = 512 * KIB;
+/// Numbers that count up (rows, files, epochs, registrations, ms since 1970) stay below this; one that is beyond was not
+/// given by any cluster, and nothing could be counted on from it.
+pub const NUMBER_MAX: u64 = 1 << 62;
 /// Names in one page of a listing.
 pub const LIST_PAGE: usize = 1000;
 /// Requests in flight on one connection.

@@ -6,6 +6,7 @@
 
 use prost::Message;
 use std::cmp::Ordering;
+use types::limits::NUMBER_MAX;
 use types::record::{Pair, Record, Row, Subject, User};
 
 /// The account of a file or folder that counts.
@@ -73,6 +74,16 @@ pub fn floors(row: &Row) -> Floors {
         None => {}
     }
     floors
+}
+
+/// Whether a new life can begin above what a row says: a damaged one may leave no room for it.
+pub fn leaves_room(row: &Row) -> bool {
+    let Floors { seq, inode, pair, epoch, time_ms } = floors(row);
+    let number = match &row.subject {
+        Some(Subject::Record(record)) => record.last_number,
+        _ => 0,
+    };
+    pair <= u32::MAX / 2 && [seq, inode, epoch, time_ms, number].iter().all(|number| *number <= NUMBER_MAX)
 }
 
 #[cfg(test)]

@@ -5,15 +5,19 @@
 //! |---|---|
 //! | [`targets`] | the functions |
 //! | [`input`] | how a target takes several things out of one input |
+//! | [`history`] | commands as a cluster has them |
 //! | [`mutate`] | other inputs from those that are kept |
+//! | [`numbers`] | each number of an input at its ends |
 //! | [`wire`] | protocol buffers without their types |
 //! | [`corpus`] | the kept inputs: real encodings, and whatever found something |
 //!
 //! `tests/targets.rs` runs them over the kept inputs and mutations of these, `cargo-fuzz/` under libFuzzer.
 
 pub mod corpus;
+pub mod history;
 pub mod input;
 pub mod mutate;
+pub mod numbers;
 pub mod targets;
 pub mod wire;
 

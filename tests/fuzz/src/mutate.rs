@@ -1,6 +1,7 @@
 //! Other inputs from those that are kept, after libFuzzer's mutations, which need a nightly compiler.
 
 use crate::input::{Input, put_record};
+use crate::numbers;
 use crate::wire::{self, Value};
 use crate::{Shape, Target};
 use fastrand::Rng;
@@ -29,19 +30,31 @@ pub fn draw(random: &mut Rng, corpus: &[Vec<u8>], target: &Target) -> Vec<u8> {
         _ => corpus[random.usize(0..corpus.len())].clone(),
     };
     for _ in 0..=random.usize(0..4) {
-        if random.bool() {
-            shaped(random, &mut bytes, target.shape);
-        } else {
-            mutate(random, &mut bytes, corpus);
+        match random.u8(0..5) {
+            0 => number(random, &mut bytes, target),
+            1 | 2 => shaped(random, &mut bytes, target),
+            _ => mutate(random, &mut bytes, corpus),
         }
     }
     bytes.truncate(target.longest);
     bytes
 }
 
-/// Changes an input of this shape and leaves it whole; one that is not of the shape stays as it is.
-pub fn shaped(random: &mut Rng, bytes: &mut Vec<u8>, shape: Shape) {
-    match shape {
+/// A number, wherever it stands, is put at one of its ends.
+fn number(random: &mut Rng, bytes: &mut Vec<u8>, target: &Target) {
+    let count = numbers::count(target, bytes);
+    if count > 0 {
+        let end = numbers::ENDS[random.usize(0..numbers::ENDS.len())];
+        *bytes = numbers::set(target, bytes, random.usize(0..count), end);
+    }
+}
+
+/// Changes an input and leaves it of the shape of its target; one that is not stays as it is.
+pub fn shaped(random: &mut Rng, bytes: &mut Vec<u8>, target: &Target) {
+    if random.u8(0..3) == 0 {
+        return number(random, bytes, target);
+    }
+    match target.shape {
         Shape::Bytes => {}
         Shape::Message(skip) => behind(bytes, skip, |rest| message(random, rest, DEPTH)),
         Shape::Journal(skip) => behind(bytes, skip, |rest| journal(random, rest)),

@@ -7,6 +7,7 @@ use ::log::{Disk, Log, LogConfig, Position, RealDisk};
 use bytes::{Bytes, BytesMut};
 use net::frame::{Frame, FrameCodec, Kind};
 use pairfs_fuzz::corpus::folder;
+use pairfs_fuzz::history;
 use pairfs_fuzz::input::{put_piece, put_record};
 use pairfs_fuzz::targets::{capability, state};
 use pairfs_fuzz::wire::{Field, Value, fullest, message};
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio_util::codec::{Decoder, Encoder};
 use types::capability::Ticket;
+use types::command::Batch;
 use types::content::crc64;
 use types::message::forms;
 use types::message::manager::{ListRequest, LocateRequest};
@@ -238,7 +240,7 @@ struct Entry {
     data: Vec<u8>,
 }
 
-/// The commands of a whole cluster, from its first on, and each command of a small one alone and once more.
+/// The commands of a whole cluster, from its first on.
 fn keep_state(raft: &[(u8, Vec<u8>)]) {
     const ENTRY: u8 = 1;
     let entries = raft.iter().filter(|(kind, _)| *kind == ENTRY);
@@ -250,15 +252,22 @@ fn keep_state(raft: &[(u8, Vec<u8>)]) {
         }
     }
     keep("state", "real", &real);
-    let mut whole = vec![0];
-    for (at, batch) in state::history().into_iter().enumerate() {
-        let batch = batch.encode_to_vec();
-        put_record(&mut whole, state::kind::BATCH, &batch);
-        let mut again = vec![1];
-        put_record(&mut again, state::kind::BATCH, &batch);
-        keep("state", &format!("again-{at:02}"), &again);
+}
+
+/// Commands made by hand.
+fn keep_histories() {
+    let whole = |first: u8, batches: Vec<Batch>| {
+        let mut input = vec![first];
+        batches.iter().for_each(|batch| put_record(&mut input, state::kind::BATCH, &batch.encode_to_vec()));
+        input
+    };
+    for (at, batch) in history::cluster().into_iter().enumerate() {
+        keep("state", &format!("again-{at:02}"), &whole(1, vec![batch]));
     }
-    keep("state", "history", &whole);
+    keep("state", "history", &whole(0, history::cluster()));
+    keep("state", "rebuild", &whole(0, history::rebuild()));
+    keep("state", "import", &whole(1, history::import()));
+    keep("state", "upkeep", &whole(1, history::upkeep()));
     let mut asked = vec![1];
     let locate = LocateRequest { path: "/docs/moved".into(), rights: 3, ..LocateRequest::default() };
     put_record(&mut asked, state::kind::LOCATE, &locate.encode_to_vec());
@@ -311,6 +320,7 @@ fn keep_by_hand() {
     }
     keep_edits();
     keep_raft();
+    keep_histories();
 }
 
 /// A log that was cut back and purged, as a group of several would leave it.

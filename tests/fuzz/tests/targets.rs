@@ -4,7 +4,7 @@
 //! and more. An input that fails is written to a file; `PAIRFS_FUZZ_INPUT=FILE` runs a target on that alone.
 
 use pairfs_fuzz::corpus::{folder, kept};
-use pairfs_fuzz::{TARGETS, Target, mutate, named};
+use pairfs_fuzz::{TARGETS, Target, mutate, named, numbers};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -101,6 +101,28 @@ fn all(name: &str) {
         run(target, &under_way, &mutate::draw(&mut random, &corpus, target));
     }
     eprintln!("{name}: {} kept, {rounds} drawn in {:?}", corpus.len(), begin.elapsed());
+}
+
+/// Each number of each kept input at each of its ends: a minute or two, so not with every run of the tests.
+#[test]
+#[ignore = "takes minutes"]
+fn each_number_at_its_ends() {
+    bound_memory();
+    let mut failed = 0;
+    for target in TARGETS {
+        let (under_way, mut runs) = (watch(target), 0);
+        for (_, input) in kept(target.name) {
+            for which in 0..numbers::count(target, &input) {
+                for end in numbers::ENDS {
+                    let input = numbers::set(target, &input, which, end);
+                    failed += usize::from(catch_unwind(|| run(target, &under_way, &input)).is_err());
+                    runs += 1;
+                }
+            }
+        }
+        eprintln!("{}: {runs}", target.name);
+    }
+    assert_eq!(failed, 0, "so many fail, each told above");
 }
 
 macro_rules! tests {

@@ -67,7 +67,7 @@ pub(super) fn end_import(context: &mut Context<'_>, command: &EndImport) -> Resu
         ("folders", progress.folders),
         ("links", progress.links),
         ("bytes", progress.bytes),
-        ("skipped", progress.skipped + command.passed_over),
+        ("skipped", progress.skipped.saturating_add(command.passed_over)),
     ];
     context.event(pair_event("imported", &command.server, &pair, command.reason.clone(), &numbers))?;
     Ok(Answer::default())
@@ -90,7 +90,7 @@ fn count(progress: &mut ImportProgress, record: &Record) {
         Kind::Folder => progress.folders += 1,
         _ => progress.links += 1,
     }
-    progress.bytes += record.head_version().map_or(0, |head| head.size);
+    progress.bytes = progress.bytes.saturating_add(record.head_version().map_or(0, |head| head.size));
 }
 
 /// Makes what the entry says, or says why not; then nothing has changed.
@@ -130,7 +130,7 @@ fn take(context: &mut Context<'_>, command: &Import) -> Result<Record, Stop> {
     if let Some(version) = version {
         let pair = context.pair(command.pair)?;
         pair.files += 1;
-        pair.bytes += version.size;
+        pair.bytes = pair.bytes.saturating_add(version.size);
         add_version(context, &mut record, version);
     }
     context.store().put(Table::Names, &keys::name_of(&record), &keys::inode(record.id))?;

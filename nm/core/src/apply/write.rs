@@ -62,7 +62,7 @@ pub(super) fn write_complete(context: &mut Context<'_>, command: &WriteComplete)
     record.mtime_ms = command.mtime_ms;
     let pair = context.pair(command.pair)?;
     pair.files += u64::from(is_new);
-    pair.bytes = (pair.bytes + version.size).saturating_sub(before);
+    pair.bytes = pair.bytes.saturating_add(version.size).saturating_sub(before);
     if is_new {
         context.store().put(Table::Names, &keys::name_of(&record), &keys::inode(record.id))?;
     }

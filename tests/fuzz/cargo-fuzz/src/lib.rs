@@ -24,7 +24,7 @@ pub fn mutated(target: &Target, data: &mut [u8], size: usize, most: usize, seed:
         return libfuzzer_sys::fuzzer_mutate(data, size, most);
     }
     let mut bytes = data[..size].to_vec();
-    mutate::shaped(&mut random, &mut bytes, target.shape);
+    mutate::shaped(&mut random, &mut bytes, target);
     bytes.truncate(most);
     if bytes == data[..size] {
         return libfuzzer_sys::fuzzer_mutate(data, size, most);

@@ -1,5 +1,6 @@
 //! The state machine of the name manager: any commands, in any order, and questions about what they made.
 
+use crate::history;
 use crate::input::Input;
 use nm_core::apply::apply;
 use nm_core::keys;
@@ -9,12 +10,10 @@ use nm_core::state::State;
 use nm_core::store::{Store, Table};
 use prost::Message;
 use std::sync::OnceLock;
-use types::command::*;
-use types::content::sha256;
-use types::ids::{ClientId, RequestKey, SessionId};
+use types::command::{BATCH_FORMAT, Batch};
 use types::message::manager::{ListRequest, LocateRequest};
 use types::message::member::ResolveRequest;
-use types::record::{Kind, Record};
+use types::record::Record;
 
 /// Kinds of what stands in an input.
 pub mod kind {
@@ -106,99 +105,16 @@ fn assert_whole(store: &MemoryStore) {
     let _ = query::list(store, "admin", &root);
 }
 
-fn base() -> &'static MemoryStore {
+/// What [`history::cluster`] makes.
+pub fn base() -> &'static MemoryStore {
     static BASE: OnceLock<MemoryStore> = OnceLock::new();
     BASE.get_or_init(|| {
         let mut store = MemoryStore::default();
-        for (at, batch) in history().into_iter().enumerate() {
+        for (at, batch) in history::cluster().into_iter().enumerate() {
             for answer in apply(&mut store, at as u64 + 1, &batch).expect("it is applied").answers {
                 answer.into_result().expect("an honest command is done");
             }
         }
         store
     })
-}
-
-fn asker(number: u64) -> Option<Asker> {
-    let key = RequestKey { client: ClientId { issued: 900_000, random: 1 }, number, lowest: 1 };
-    Some(Asker::new("admin", key, [number as u8; 32]))
-}
-
-fn start(server: &str, incarnation: u64) -> [Op; 2] {
-    let backup_of = server.strip_suffix("_backup").unwrap_or_default().to_owned();
-    let register = Register {
-        server: server.into(),
-        backup_of,
-        next_token: vec![7],
-        addr: "127.0.0.1:1".into(),
-        ip: "127.0.0.1".into(),
-        boot: "b".into(),
-        ..Register::default()
-    };
-    let recovered = Recovered { server: server.into(), incarnation, ..Recovered::default() };
-    [Op::Register(register), Op::Recovered(recovered)]
-}
-
-fn make(number: u64, path: &str, kind: Kind) -> Op {
-    let (path, kind) = (path.to_owned(), kind as i32);
-    Op::Make(Make { asker: asker(number), path, kind, parents: true, pair: 1, ..Make::default() })
-}
-
-fn write(number: u64, folder: u64, name: &str) -> Op {
-    Op::WriteComplete(WriteComplete {
-        asker: asker(number),
-        pair: 1,
-        epoch: 1,
-        server: "ss1".into(),
-        incarnation: 1,
-        session: SessionId::from_random([number as u8; 16]).0.to_vec(),
-        folder,
-        name: name.into(),
-        stamp: u64::MAX,
-        size: 1,
-        sha256: sha256(&[number as u8]).to_vec(),
-        ..WriteComplete::default()
-    })
-}
-
-/// What made the cluster that inputs with an odd first byte begin with.
-pub fn history() -> Vec<Batch> {
-    let bootstrap = Op::Bootstrap(Bootstrap {
-        cluster_id: vec![1; 16],
-        master_key: vec![2; 32],
-        admin: "admin".into(),
-        key_id: "k1".into(),
-        key: vec![3; 32],
-        generation: 9,
-        fast: true,
-    });
-    let mut ops = vec![bootstrap];
-    ops.extend(start("ss1", 1));
-    ops.extend(start("ss1_backup", 2));
-    ops.push(Op::Acknowledge(Acknowledge {
-        server: "ss1_backup".into(),
-        incarnation: 2,
-        control_cursor: u64::MAX >> 1,
-        pair_cursor: u64::MAX >> 1,
-        journal: 5,
-    }));
-    ops.push(Op::CaughtUp(CaughtUp { server: "ss1_backup".into(), incarnation: 2, rows_resent: 0 }));
-    ops.extend([make(1, "/docs/inner", Kind::Folder), make(2, "/empty", Kind::File)]);
-    ops.extend([write(3, 1, "file"), write(4, 1, "file"), write(5, 1, "trashed"), write(6, 1, "gone")]);
-    let remove = |number, path: &str, now| {
-        Op::Remove(Remove { asker: asker(number), path: path.into(), now, ..Remove::default() })
-    };
-    ops.extend([remove(7, "/trashed", false), remove(8, "/gone", true)]);
-    ops.push(Op::Move(Move {
-        asker: asker(9),
-        from: "/empty".into(),
-        to: "/docs/moved".into(),
-        force: false,
-    }));
-    let one = |(at, op): (usize, Op)| Batch {
-        format: BATCH_FORMAT,
-        time_ms: 1_000_000 + 10 * at as u64,
-        commands: vec![Command { op: Some(op) }],
-    };
-    ops.into_iter().enumerate().map(one).collect()
 }

@@ -17,6 +17,7 @@ use crate::store::Table;
 use prost::Message;
 use types::command::Answer;
 use types::ids::InodeId;
+use types::limits::NUMBER_MAX;
 use types::rebuild::{Rebuild, StandReport, Step, TakeIn};
 use types::record::{Event, Pair, Record, Row, Subject, User};
 use types::{Code, Error};
@@ -46,6 +47,7 @@ fn begin(context: &mut Context<'_>, command: &Rebuild) -> Result<Answer, Stop> {
             && cluster.master_key.len() == 32
             && cluster.key.len() == 32
             && command.members.iter().all(|member| member.generation < cluster.generation)
+            && command.members.iter().all(|member| member.incarnation <= NUMBER_MAX)
     });
     if !sound || command.members.is_empty() {
         return refuse(
@@ -89,6 +91,13 @@ pub(super) fn take_in(context: &mut Context<'_>, command: &TakeIn) -> Result<Ans
     let early = !entry.is_settled && !command.writes.is_empty();
     if late || early {
         return refuse(Code::Changed, "this comes out of turn in a rebuild", "start it again with --rebuild");
+    }
+    if let Some(row) = command.rows.iter().find(|row| !merge::leaves_room(row)) {
+        return refuse(
+            Code::Damaged,
+            format_args!("{} tells of numbers that no cluster comes to (row {})", command.server, row.seq),
+            "leave it out: start the rebuild again without it, with --accept-one-member",
+        );
     }
     for row in &command.rows {
         note_floors(context, &mut entry, row);

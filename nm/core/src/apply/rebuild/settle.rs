@@ -117,6 +117,11 @@ fn crown(context: &mut Context<'_>, entry: &RebuildEntry) -> Result<bool, Stop> 
 /// Gives a record its place in its feed, and in the tree or the trash, and counts it.
 fn place(context: &mut Context<'_>, entry: &mut RebuildEntry, mut record: Record) -> Result<(), Stop> {
     let before = record.clone();
+    if record.id == InodeId::ROOT.0 {
+        // Whatever a damaged member says: every way up ends here.
+        (record.parent, record.kind, record.trashed) = (0, Kind::Folder as i32, None);
+        record.name.clear();
+    }
     if record.id != InodeId::ROOT.0 && !record.is_tombstone() && record.parent != InodeId::TRASH.0 {
         match root_of(context, &record)? {
             Top::Tree => {}
@@ -305,7 +310,7 @@ fn count(context: &mut Context<'_>, record: &Record) -> Result<(), Stop> {
     pair.files += 1;
     pair.lost += record.versions.iter().filter(|version| version.is(mark::LOST)).count() as u64;
     if record.trashed.is_none() {
-        pair.bytes += record.head_version().map_or(0, |head| head.size);
+        pair.bytes = pair.bytes.saturating_add(record.head_version().map_or(0, |head| head.size));
     }
     Ok(())
 }

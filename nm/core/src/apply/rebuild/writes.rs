@@ -59,7 +59,7 @@ pub(super) fn take_in(
         let after = record.head_version().map_or(0, |head| head.size);
         let pair = context.pair(write.pair)?;
         pair.files += u64::from(is_new);
-        pair.bytes = (pair.bytes + after).saturating_sub(before);
+        pair.bytes = pair.bytes.saturating_add(after).saturating_sub(before);
     } else {
         record.last_number = version.number;
         record.versions.push(Version { marks: mark::CONFLICT, ..version });

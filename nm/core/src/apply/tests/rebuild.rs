@@ -456,3 +456,34 @@ fn what_comes_out_of_turn_in_a_rebuild_is_refused() {
     let early = TakeIn { writes: vec![write(9, "a", 0, 1)], ..TakeIn::default() };
     assert_eq!(world.run(Op::TakeIn(early)).unwrap_err().code, Code::Changed);
 }
+
+#[test]
+fn a_damaged_member_whose_numbers_leave_no_room_is_named_and_not_taken_in() {
+    let mut world = begun(&["ss1", "ss1_backup"]);
+    let mut late = file(20, 1, "late", 5);
+    if let Some(Subject::Record(record)) = &mut late.subject {
+        record.changed_ms = u64::MAX;
+    }
+    for row in [file(20, 1, "a", u64::MAX), file(u64::MAX, 1, "b", 5), late] {
+        let take_in = TakeIn { server: "ss1".into(), rows: vec![row], ..TakeIn::default() };
+        let error = world.run(Op::TakeIn(take_in)).unwrap_err();
+        assert!(error.code == Code::Damaged && error.message.contains("ss1"), "{error}");
+    }
+    take(&mut world, "ss1_backup", vec![pair_row(), folder(1, 0, "", 1), file(20, 1, "a", 5)]);
+    slices(&mut world, Step::Settle);
+    slices(&mut world, Step::Finish);
+    assert_eq!(world.state().inode(20).unwrap().unwrap().name, "a");
+}
+
+#[test]
+fn a_root_that_a_damaged_member_has_put_elsewhere_is_the_root() {
+    for parent in [1, 20] {
+        let mut world = begun(&["ss1", "ss1_backup"]);
+        take(&mut world, "ss1", vec![pair_row(), folder(1, parent, "name", 9), folder(20, 1, "a", 5)]);
+        take(&mut world, "ss1", vec![file(21, 20, "b", 6)]);
+        slices(&mut world, Step::Settle);
+        slices(&mut world, Step::Finish);
+        let record = world.state().inode(21).unwrap().unwrap();
+        assert_eq!(world.state().path_of(&record).unwrap(), "/a/b");
+    }
+}
