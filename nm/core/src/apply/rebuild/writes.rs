@@ -101,18 +101,25 @@ fn target(
     if by_id.is_none() && write.file != 0 && is_removed(context, write.file)? {
         return Ok(Target::Gone);
     }
+    let is_by_name = by_id.is_none();
     let existing = match by_id {
         Some(record) => Some(record),
         None => context.state().child(InodeId(write.folder), &write.name)?,
     };
+    // A name that was given up after the write was made, or may have been: the write went with it (I4), also if a write that was
+    // made later has brought the name back just now.
+    let epoch = context.pair(write.pair)?.epoch;
+    let is_made_here = |record: &Record| record.versions.iter().all(|version| version.epoch == epoch);
+    let given_up = super::known_seq(context, &keys::given_up(write.folder, &write.name))?;
+    if is_by_name && existing.as_ref().is_none_or(is_made_here) && given_up > write.seen {
+        return Ok(Target::Gone);
+    }
     if let Some(record) = existing {
         let fits =
             record.is_file() && record.pair == write.pair && may_write(context, entry, &record, write)?;
         return Ok(if fits { Target::File(Box::new(record)) } else { Target::Gone });
     }
-    // A name that was given up after the write was made, or may have been: the write went with it (I4).
-    let given_up = super::known_seq(context, &keys::given_up(write.folder, &write.name))?;
-    if given_up > write.seen || check_name(&write.name).is_err() {
+    if check_name(&write.name).is_err() {
         return Ok(Target::Gone);
     }
     let folder = match context.state().inode(write.folder)? {

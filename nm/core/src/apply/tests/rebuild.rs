@@ -380,6 +380,12 @@ fn i4_a_prepared_write_does_not_bring_a_file_back_that_was_removed_after_it() {
     assert!(named(&world, "a").is_none());
     take_write(&mut world, "ss1", write(11, "a", 0, 50));
     assert!(named(&world, "a").is_some(), "written anew after the removal");
+    take_write(&mut world, "ss1_backup", write(12, "a", 0, 49));
+    assert_eq!(
+        named(&world, "a").unwrap().versions.len(),
+        1,
+        "the later write does not bring the earlier one along"
+    );
 }
 
 #[test]
