@@ -54,7 +54,10 @@ impl Gardener {
         }
         let deed = self.draw(tree);
         let then = after(tree, &deed);
-        let may_be = match self.act(&root, &deed).await {
+        tracing::info!(%root, ?deed, "asks");
+        let came = self.act(&root, &deed).await;
+        tracing::info!(%root, ?deed, ?came, "is answered");
+        let may_be = match came {
             Ok(()) => vec![then],
             Err(error) => {
                 failed(&self.history, &root, &error, &[]);
