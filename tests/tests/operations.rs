@@ -285,6 +285,9 @@ fn assert_private(folder: &Path) {
     }
 }
 
+/// Where the checksum of a segment's header stands.
+const HEADER_SUM_AT: usize = 56;
+
 #[test]
 fn data_of_a_newer_format_is_refused_and_left_alone() {
     let cluster = Cluster::start(true);
@@ -295,10 +298,12 @@ fn data_of_a_newer_format_is_refused_and_left_alone() {
         cluster.node_stop(name);
         let data = cluster.dir().join(name);
         let segment = first_segment(&data.join(log));
-        // Magic, then the version.
+        // Magic, then the version, and in the end a checksum that fits: else it would be damage.
         let bytes = fs::read(&segment).unwrap();
         let mut newer = bytes.clone();
         newer[8] = 99;
+        let sum = types::content::crc64(&newer[..HEADER_SUM_AT]);
+        newer[HEADER_SUM_AT..HEADER_SUM_AT + 8].copy_from_slice(&sum.to_le_bytes());
         fs::write(&segment, &newer).unwrap();
         let (status, error) = on(&cluster, line, &data);
         assert!(status == 7 && error.contains("UNKNOWN_FORMAT") && error.contains("99"), "{status} {error}");
