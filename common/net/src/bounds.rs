@@ -60,7 +60,7 @@ pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Silence after which the system asks whether the other host still knows the connection: one that was switched off and
 /// is back does not, and whoever waits for its answer would wait in vain.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(3);
-/// The pause between two such questions.
+/// The pause between two such questions, of which three may stay unanswered.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Bytes sent and not acknowledged for this long end the connection.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
