@@ -56,6 +56,9 @@ pub const CONN_MAX: usize = 4096;
 
 /// Versions kept for undo, checkpoints not counted.
 pub const VERSIONS_KEPT: usize = 10;
+/// Versions of one file that ended of which is remembered that they did: as many as are kept of its line and of its
+/// conflicts, and as many as may end one by one while the other member is behind.
+pub const ENDED_KEPT: usize = 32;
 /// Events kept by the name manager.
 pub const EVENTS_KEPT: u64 = 10_000;
 /// Results kept for one client (R13).

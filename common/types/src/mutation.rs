@@ -72,6 +72,8 @@ pub enum Mutation {
     LeaveBytes,
     /// R10: a tombstone is forgotten while something older than it is in doubt.
     ForgetInDoubt,
+    /// I4: a removal does not tell which writes ended with it.
+    ForgetEnded,
 }
 
 /// Whether this rule is broken.

@@ -224,6 +224,7 @@ const ENTRY_HEAD: usize = 8;
 fn brief(mut record: Record) -> Record {
     let head = record.head();
     record.versions.retain(|version| version.version() == head);
+    record.ended.clear();
     record
 }
 

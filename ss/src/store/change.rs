@@ -156,6 +156,10 @@ pub(crate) struct RowRecord {
     /// that forgot may have left the journal when this one is replayed.
     #[prost(bool, tag = "5")]
     pub late: bool,
+    /// It is new here: what its record says has ended ends with it, also what is prepared here and no row named. A row that
+    /// is restated ends nothing: the session may have been brought once more.
+    #[prost(bool, tag = "6")]
+    pub ends: bool,
 }
 
 /// Head of Forgotten: tombstones of a feed with a number up to `upto` are gone.

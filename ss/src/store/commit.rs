@@ -116,7 +116,7 @@ impl Committing {
             let upto = self.forgotten.entry(record.feed).or_default();
             *upto = record.upto.max(*upto);
         }
-        let Change::Row(RowRecord { row: Some(row), gone, feed, collected, late }) = change else {
+        let Change::Row(RowRecord { row: Some(row), gone, feed, collected, late, ends }) = change else {
             return Ok(());
         };
         let Some(Subject::Record(record)) = &row.subject else { return Ok(()) };
@@ -142,6 +142,7 @@ impl Committing {
         } else if known.0 < row.seq {
             let (_, before) = std::mem::replace(known, (row.seq, sessions(record)));
             gone.extend(before.into_iter().filter(|session| !known.1.contains(session)));
+            *ends = !record.ended.is_empty();
         }
         Ok(())
     }

@@ -114,6 +114,14 @@ fn apply_record(
             set_state(t, effects, session, entry, State::Loose)?;
         }
     }
+    // As if the rows that named them had come before.
+    for session in record.ended_sessions().filter(|session| from.ends && !after.contains(&session.0[..])) {
+        if let Some(entry) = get_content(t, session)?
+            && entry.state != State::Loose
+        {
+            set_state(t, effects, session, entry, State::Loose)?;
+        }
+    }
     let encoded = record.encode_to_vec();
     t.live += record_cost(encoded.len());
     if let Some(before) = t.records.write()?.insert(record.id, &encoded[..]).map_err(index_error)? {

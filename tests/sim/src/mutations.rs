@@ -4,7 +4,7 @@ use types::mutation::Mutation;
 use types::mutation::Mutation::*;
 
 /// All of them, each with its rule or invariant.
-pub const ALL: [(Mutation, &str); 32] = [
+pub const ALL: [(Mutation, &str); 33] = [
     (SkipFence, "R1"),
     (EndedLeaseServes, "R2"),
     (GrantWhileChanging, "R3"),
@@ -37,6 +37,7 @@ pub const ALL: [(Mutation, &str); 32] = [
     (KeepNothing, "R18"),
     (LeaveBytes, "R28"),
     (ForgetInDoubt, "R26"),
+    (ForgetEnded, "R26"),
 ];
 
 /// The mutation of this name.

@@ -1,9 +1,14 @@
 //! Files, folders, links and tombstones.
 
 use super::{Version, on};
-use crate::ids::{InodeId, Seq, VersionNumber};
+use crate::ids::{InodeId, Seq, SessionId, VersionNumber};
+use crate::limits::ENDED_KEPT;
 use crate::message::store::Durability;
+use crate::mutation::{self, Mutation};
 use prost::{Enumeration, Message};
+
+/// Bytes of a write session's id.
+const SESSION_BYTES: usize = size_of::<SessionId>();
 
 /// What an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
@@ -118,6 +123,11 @@ pub struct Record {
     /// says (R19).
     #[prost(enumeration = "Durability", tag = "27")]
     pub durability: i32,
+    /// Write sessions, 16 bytes each, of the versions that ended last, the newest at the end, at most [`ENDED_KEPT`]: a
+    /// member that holds one of them prepared and met no row that named it learns here what became of it (I4). Those of
+    /// which both members have learnt may be missing.
+    #[prost(bytes = "vec", tag = "28")]
+    pub ended: Vec<u8>,
 }
 
 impl Record {
@@ -135,6 +145,33 @@ impl Record {
     pub fn set_head(&mut self, version: VersionNumber) {
         self.head_epoch = version.epoch;
         self.head_number = version.number;
+    }
+
+    /// Notes that a version has ended: no row will name its write session any more.
+    pub fn note_ended(&mut self, version: &Version) {
+        // What the name manager made is with nobody prepared.
+        let is_of_a_write = version.session_id().is_ok_and(|session| !session.is_made());
+        if is_of_a_write && !mutation::is(Mutation::ForgetEnded) {
+            self.ended.extend_from_slice(&version.session);
+            let surplus = self.ended.len().saturating_sub(ENDED_KEPT * SESSION_BYTES);
+            self.ended.drain(..surplus);
+        }
+    }
+
+    /// Write sessions of the versions that ended last.
+    pub fn ended_sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.ended.chunks_exact(SESSION_BYTES).filter_map(|session| SessionId::from_slice(session).ok())
+    }
+
+    /// It is removed for good: only that stays of it, and which versions ended with it.
+    pub fn bury(&mut self) {
+        self.kind = Kind::Tombstone as i32;
+        for version in std::mem::take(&mut self.versions) {
+            self.note_ended(&version);
+        }
+        self.access.clear();
+        self.target.clear();
+        self.set_head(VersionNumber::NONE);
     }
 
     /// A kept version by its number.

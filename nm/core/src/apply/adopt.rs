@@ -209,7 +209,7 @@ pub(super) fn settle(context: &mut Context<'_>, inode: u64, sessions: &[Vec<u8>]
     if mutation::is(Mutation::DropConflicts) {
         record.versions.retain(|version| !version.is(mark::CONFLICT));
     }
-    super::write::prune(&mut record);
+    super::write::prune(context, &mut record)?;
     context.put_record(&mut record)?;
     Ok(entries.len() as u64)
 }

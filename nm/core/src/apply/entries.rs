@@ -199,7 +199,8 @@ fn make_one(
             let pair = context.pair(command.pair)?;
             pair.files += 1;
             let epoch = pair.epoch;
-            add_version(context, &mut record, empty_version(context, epoch, user));
+            let empty = empty_version(context, epoch, user);
+            add_version(context, &mut record, empty)?;
             record
         }
         Kind::Folder | Kind::Symlink => {
@@ -290,10 +291,7 @@ fn discard(context: &mut Context<'_>, record: &mut Record, user: &str, now: bool
     }
     if now && !record.is_folder() {
         forget_owed(context, record)?;
-        record.kind = Kind::Tombstone as i32;
-        record.versions.clear();
-        record.access.clear();
-        record.set_head(types::ids::VersionNumber::NONE);
+        record.bury();
     } else {
         record.trashed = Some(Trashed {
             time_ms: time,

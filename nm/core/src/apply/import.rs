@@ -131,7 +131,7 @@ fn take(context: &mut Context<'_>, command: &Import) -> Result<Record, Stop> {
         let pair = context.pair(command.pair)?;
         pair.files += 1;
         pair.bytes = pair.bytes.saturating_add(version.size);
-        add_version(context, &mut record, version);
+        add_version(context, &mut record, version)?;
     }
     context.store().put(Table::Names, &keys::name_of(&record), &keys::inode(record.id))?;
     context.put_record(&mut record)?;

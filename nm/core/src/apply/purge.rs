@@ -6,7 +6,6 @@ use super::entries::forget_owed;
 use crate::keys;
 use crate::store::Table;
 use types::command::{Answer, Purge};
-use types::ids::VersionNumber;
 use types::limits::{PURGE_SLICE, TRASH_TIME};
 use types::record::{Kind, Record};
 
@@ -89,12 +88,8 @@ fn leave_tombstone(context: &mut Context<'_>, mut record: Record, bytes: u64) ->
         pair.files = pair.files.saturating_sub(1);
         pair.bytes = pair.bytes.saturating_sub(bytes);
     }
-    record.kind = Kind::Tombstone as i32;
+    record.bury();
     record.stamp = context.seq();
     record.changed_ms = context.now_ms();
-    record.versions.clear();
-    record.access.clear();
-    record.target.clear();
-    record.set_head(VersionNumber::NONE);
     context.put_record(&mut record)
 }

@@ -55,7 +55,7 @@ pub(super) fn write_complete(context: &mut Context<'_>, command: &WriteComplete)
     };
     let is_new = record.seq == 0;
     let before = record.head_version().map_or(0, |head| head.size);
-    add_version(context, &mut record, version.clone());
+    add_version(context, &mut record, version.clone())?;
     if command.mode != 0 {
         record.mode = command.mode;
     }
@@ -270,22 +270,27 @@ pub(super) fn new_file(
 }
 
 /// Makes `version` the head.
-pub(super) fn add_version(context: &Context<'_>, record: &mut Record, version: Version) {
+pub(super) fn add_version(
+    context: &mut Context<'_>,
+    record: &mut Record,
+    version: Version,
+) -> Result<(), Stop> {
     record.last_number = version.number;
     record.set_head(version.version());
     record.content_seq = context.seq();
     record.changed_ms = context.now_ms();
     record.versions.push(version);
-    prune(record);
+    prune(context, record)
 }
 
 /// Keeps the newest versions, as many of the line as of conflicts; owed and lost ones and the head stand
-/// outside the rule (R11). Afterwards they are in the order of their numbers.
-pub(super) fn prune(record: &mut Record) {
+/// outside the rule (R11). Afterwards they are in the order of their numbers. Those that end are remembered as ended until
+/// both members know it: one may hold what it never heard of as a version (I4).
+pub(super) fn prune(context: &mut Context<'_>, record: &mut Record) -> Result<(), Stop> {
     record.versions.sort_by_key(Version::version);
     let head = record.head();
     let (mut line, mut conflicts) = (0, 0);
-    let mut keep: Vec<Version> = Vec::with_capacity(record.versions.len());
+    let (mut keep, mut ended) = (Vec::with_capacity(record.versions.len()), Vec::new());
     for version in record.versions.drain(..).rev() {
         if version.is(mark::OWED | mark::LOST) || version.version() == head {
             keep.push(version);
@@ -295,12 +300,29 @@ pub(super) fn prune(record: &mut Record) {
         *count += 1;
         // The head is one of those kept in the line.
         let most = if version.is(mark::CONFLICT) { VERSIONS_KEPT } else { VERSIONS_KEPT - 1 };
-        if *count <= most {
-            keep.push(version);
-        }
+        let keeps = if *count <= most { &mut keep } else { &mut ended };
+        keeps.push(version);
     }
     keep.reverse();
     record.versions = keep;
+    if !record.ended.is_empty() && is_applied_by_all(context, record)? {
+        record.ended.clear();
+    }
+    ended.iter().rev().for_each(|version| record.note_ended(version));
+    Ok(())
+}
+
+/// Whether every member of its pair has applied the last row of a record.
+fn is_applied_by_all(context: &mut Context<'_>, record: &Record) -> Result<bool, Stop> {
+    let pair = context.pair(record.pair)?;
+    for member in [pair.primary.clone(), pair.backup.clone()] {
+        // While a cluster is rebuilt its members are not known yet.
+        let cursor = context.server_if_known(&member)?.map_or(0, |server| server.pair_cursor);
+        if !member.is_empty() && cursor < record.seq {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Places a name for the life of an upload, so that `WrongPair` meets only content that the client still

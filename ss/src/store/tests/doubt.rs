@@ -5,6 +5,7 @@ use super::collect::removed;
 use super::support::*;
 use types::command::Asker;
 use types::ids::SessionId;
+use types::record::{Row, Subject};
 
 async fn prepare_after(store: &Store, session: SessionId, seen: u64) {
     let content = Some(content(store, &bytes(1000, seen)).unwrap());
@@ -42,6 +43,41 @@ fn i4_a_tombstone_stays_as_long_as_something_in_doubt_here_could_bring_its_file_
         store.apply_page(1, vec![removed(22, 16)], 11).await.unwrap();
         store.forget(1, 16).await.unwrap();
         assert_eq!(store.forgotten(1), 16, "nothing is held back any more");
+    });
+    assert_survives_restarts(&place, store);
+}
+
+/// A row of a file that names what has ended.
+fn ending(mut row: Row, ended: SessionId) -> Row {
+    if let Some(Subject::Record(record)) = &mut row.subject {
+        record.ended = ended.0.to_vec();
+    }
+    row
+}
+
+#[test]
+fn i4_what_a_row_tells_to_have_ended_is_in_doubt_no_more_though_no_row_named_it() {
+    let place = Place::default();
+    let store = place.open().unwrap();
+    let offered = |store: &Store| {
+        let held = store.prepared_after(JournalPosition(0), 10).unwrap().0;
+        held.iter().map(|held| held.session).collect::<Vec<_>>()
+    };
+    run(async {
+        for n in [1, 2, 3] {
+            prepare_after(&store, session(n), 5).await;
+        }
+        store
+            .apply(1, vec![ending(removed(20, 9), session(1)), ending(row(21, 10, &[]), session(2))])
+            .await
+            .unwrap();
+        assert_eq!(offered(&store), [session(3)]);
+        assert!(store.is_decided(session(1)).unwrap(), "the other member may be asked about it");
+        settle(&store).await;
+        // Brought once more, it is in doubt whatever was known of it: also the same row told again does not end it.
+        prepare_after(&store, session(2), 5).await;
+        store.apply(1, vec![ending(row(21, 10, &[]), session(2))]).await.unwrap();
+        assert_eq!(offered(&store), [session(2), session(3)]);
     });
     assert_survives_restarts(&place, store);
 }

@@ -16,6 +16,7 @@ pub(super) const ALL: Table = &[
     ("r26_a_name_manager_is_made_anew_from_both", r26),
     ("r26_what_was_removed_before_its_row_went_out_is_not_made_anew", r26_removed),
     ("r26_what_was_removed_at_once_is_not_made_anew_from_the_acting_member", r26_removed_at_once),
+    ("r26_what_was_moved_and_removed_before_its_row_went_out_is_not_made_anew", r26_moved_and_removed),
     ("r26_what_was_removed_before_its_writer_asked_again_is_not_made_anew", r26_asked_again),
 ];
 
@@ -199,6 +200,26 @@ fn r26_removed_at_once(s: &mut Stage) {
     }
     s.settle();
     s.pass(3000);
+    s.rebuild = true;
+}
+
+/// The partner has prepared writes of which no row tells it, only the rows that files of other names are gone; of one file
+/// more versions than are kept.
+fn r26_moved_and_removed(s: &mut Stage) {
+    s.write_sync(A, "/shared/kept");
+    s.settle();
+    s.cut_one_way(NM, BACKUP);
+    for name in 0..3 {
+        s.write_sync(A, &format!("/shared/{name}"));
+    }
+    for _ in 0..14 {
+        s.write_sync(A, "/shared/2");
+    }
+    for name in 0..3 {
+        s.move_and_remove(A, &format!("/shared/{name}"));
+    }
+    s.mend();
+    s.settle();
     s.rebuild = true;
 }
 

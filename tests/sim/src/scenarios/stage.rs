@@ -300,6 +300,18 @@ impl Stage {
         self.answer(&asked, LONG).unwrap_or(false)
     }
 
+    /// Gives a file another name and removes it there past the trash: nothing of its first name is told by its row.
+    pub fn move_and_remove(&mut self, client: usize, path: &str) {
+        let (from, to) = (path.to_owned(), format!("{path}-moved"));
+        let moved = self.ask(client, move |it, _| async move {
+            it.rename(&from, &to, &client::MoveOptions::default()).await?;
+            it.remove(&to, &client::RemoveOptions { now: true, ..Default::default() }).await
+        });
+        self.check(matches!(moved, Some(Ok(()))), "a file cannot be moved and removed");
+        // It is gone; that is what the oracle is told.
+        self.remove(client, path);
+    }
+
     /// Removes a folder with all that is in it; files in it are of no concern any more.
     pub fn remove_tree(&mut self, client: usize, path: &str) {
         let path = path.to_owned();

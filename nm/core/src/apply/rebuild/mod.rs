@@ -106,7 +106,10 @@ pub(super) fn take_in(context: &mut Context<'_>, command: &TakeIn) -> Result<Ans
                 merge_record(context, record)?
             }
             // Not taken in, but a removal is a removal, whoever remembers it.
-            Some(Subject::Record(record)) if record.is_tombstone() => settle::note_removed(context, record)?,
+            Some(Subject::Record(record)) if record.is_tombstone() => {
+                settle::note_ended(context, record)?;
+                settle::note_removed(context, record)?;
+            }
             Some(Subject::Record(_)) => {}
             Some(Subject::Pair(pair)) => merge_pair(context, &entry, pair, row.seq)?,
             Some(Subject::User(user)) => merge_user(context, user, row.seq)?,

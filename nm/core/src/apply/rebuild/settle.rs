@@ -12,7 +12,7 @@ use crate::store::Table;
 use prost::Message;
 use types::Code;
 use types::command::Answer;
-use types::ids::{InodeId, VersionNumber};
+use types::ids::{InodeId, SessionId};
 use types::limits::{NAME_MAX, PATH_MAX};
 use types::record::{Kind, Phase, Record, mark};
 
@@ -125,11 +125,15 @@ fn place(context: &mut Context<'_>, entry: &mut RebuildEntry, mut record: Record
     if record.id != InodeId::ROOT.0 && !record.is_tombstone() && record.parent != InodeId::TRASH.0 {
         match root_of(context, &record)? {
             Top::Tree => {}
-            Top::Removed => bury(context, &mut record),
+            Top::Removed => {
+                record.bury();
+                record.changed_ms = context.now_ms();
+            }
             Top::Unknown(folder) => make_folder(context, entry, folder)?,
             Top::Nowhere => record.parent = found(context, entry)?,
         }
     }
+    note_ended(context, &record)?;
     if record.is_tombstone() {
         note_removed(context, &record)?;
     } else if let Some(trashed) = record.trashed.clone().filter(|_| record.parent == InodeId::TRASH.0) {
@@ -178,15 +182,6 @@ fn root_of(context: &Context<'_>, record: &Record) -> Result<Top, Stop> {
         };
     }
     Ok(Top::Nowhere)
-}
-
-fn bury(context: &Context<'_>, record: &mut Record) {
-    record.kind = Kind::Tombstone as i32;
-    record.changed_ms = context.now_ms();
-    record.versions.clear();
-    record.access.clear();
-    record.target.clear();
-    record.set_head(VersionNumber::NONE);
 }
 
 /// A folder that things lie in and that nobody knows: its name is gone, not what is in it.
@@ -260,6 +255,19 @@ pub(super) fn note_removed(context: &mut Context<'_>, record: &Record) -> Result
         give_up(context, trashed.parent, &trashed.name, record.seq)?;
     }
     give_up(context, NO_FOLDER, &record.id.to_string(), record.seq)
+}
+
+/// Remembers which write sessions have ended as versions, whatever their files were called since; they stand as names in a
+/// folder that cannot be.
+pub(super) fn note_ended(context: &mut Context<'_>, record: &Record) -> Result<(), Stop> {
+    record
+        .ended_sessions()
+        .try_for_each(|session| give_up(context, NO_FOLDER, &session.to_string(), record.seq))
+}
+
+/// Whether a write session was a version and has ended.
+pub(super) fn has_ended(context: &mut Context<'_>, session: SessionId) -> Result<bool, Stop> {
+    Ok(super::known_seq(context, &keys::given_up(NO_FOLDER, &session.to_string()))? > 0)
 }
 
 /// Whether a file is known to be gone, by its number.

@@ -3,7 +3,7 @@
 
 use super::super::context::{Context, Stop};
 use super::super::write::{add_version, check_name, new_file, prune};
-use super::settle::{found, is_removed};
+use super::settle::{found, has_ended, is_removed};
 use crate::access;
 use crate::keys::{self, RebuildEntry};
 use crate::store::Table;
@@ -20,7 +20,9 @@ pub(super) fn take_in(
     server: &str,
     write: &PreparedWrite,
 ) -> Result<bool, Stop> {
-    SessionId::from_slice(&write.session)?;
+    if has_ended(context, SessionId::from_slice(&write.session)?)? {
+        return Ok(false);
+    }
     let digest = Digest::from_parts(write.digest_kind, &write.sha256)?;
     let bit = context.pair(write.pair)?.bit_of(server);
     let user = author(entry, write);
@@ -55,7 +57,7 @@ pub(super) fn take_in(
     // What this rebuild itself made the head came before it in the journal.
     let unchanged = record.content_seq <= write.seen || record.content_seq >= entry.first_seq;
     if unchanged && record.trashed.is_none() {
-        add_version(context, &mut record, version);
+        add_version(context, &mut record, version)?;
         let after = record.head_version().map_or(0, |head| head.size);
         let pair = context.pair(write.pair)?;
         pair.files += u64::from(is_new);
@@ -63,7 +65,7 @@ pub(super) fn take_in(
     } else {
         record.last_number = version.number;
         record.versions.push(Version { marks: mark::CONFLICT, ..version });
-        prune(&mut record);
+        prune(context, &mut record)?;
     }
     if is_new {
         context.store().put(Table::Names, &keys::name_of(&record), &keys::inode(record.id))?;

@@ -167,6 +167,45 @@ fn only_ten_versions_are_kept_and_owed_ones_stand_outside_r11() {
 }
 
 #[test]
+fn i4_which_writes_ended_is_told_until_both_members_know_it() {
+    let mut world = World::new();
+    let sessions: Vec<_> = (0..13).map(|content| world.commit("a", content).0.session).collect();
+    let ended = |world: &World| world.file("a").unwrap().ended;
+    assert_eq!(ended(&world), sessions[..3].concat(), "the partner has applied none of these rows");
+    world.acknowledge("ss1");
+    world.commit("a", 13);
+    assert_eq!(ended(&world), sessions[..4].concat());
+    world.acknowledge("ss1");
+    world.acknowledge("ss1_backup");
+    world.commit("a", 14);
+    assert_eq!(ended(&world), sessions[4]);
+    for content in 15..100 {
+        world.commit("a", content);
+    }
+    assert_eq!(ended(&world).len(), 16 * types::limits::ENDED_KEPT);
+}
+
+#[test]
+fn i4_a_removal_tells_which_writes_ended_with_it() {
+    for now in [true, false] {
+        let mut world = World::new();
+        let sessions: Vec<_> = (0..12).map(|content| world.commit("a", content).0.session).collect();
+        let id = world.file("a").unwrap().id;
+        let rename = world.rename("/a", "/b", false);
+        world.ok(rename);
+        let remove = world.remove("/b", false, now);
+        world.ok(remove);
+        if !now {
+            world.time_ms += types::limits::TRASH_TIME.as_millis() as u64;
+            purge_all(&mut world, 10, 0);
+        }
+        let gone = world.state().inode(id).unwrap().unwrap();
+        assert!(gone.is_tombstone());
+        assert_eq!(gone.ended, sessions.concat());
+    }
+}
+
+#[test]
 fn what_the_acting_member_should_have_brought_along_and_has_not_is_told_as_lost_r12() {
     let mut world = World::new();
     let (write, answer) = world.commit("a", 1);

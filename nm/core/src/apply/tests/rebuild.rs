@@ -348,6 +348,21 @@ fn r26_a_prepared_write_that_something_overtook_is_a_conflict_version() {
 }
 
 #[test]
+fn r26_prepared_writes_of_a_file_of_which_versions_ended_are_taken_in() {
+    let mut ended = file(20, 1, "a", 50);
+    if let Some(Subject::Record(record)) = &mut ended.subject {
+        record.ended = vec![9; 16];
+    }
+    let mut world = settled(vec![ended]);
+    for session in (31..71).step_by(2) {
+        take_write(&mut world, "ss1", write(session, "a", 20, 50));
+    }
+    let record = named(&world, "a").unwrap();
+    assert_eq!(record.versions.len(), types::limits::VERSIONS_KEPT);
+    assert_eq!(record.ended_sessions().count(), 12, "the members are not known yet: none is forgotten");
+}
+
+#[test]
 fn r12_a_prepared_write_that_was_overtaken_is_no_head_either_when_it_comes_to_the_acting_member() {
     let mut world = settled(vec![file(20, 1, "a", 50)]);
     take_write(&mut world, "ss1_backup", write(9, "a", 20, 49));
@@ -386,6 +401,23 @@ fn i4_a_prepared_write_does_not_bring_a_file_back_that_was_removed_after_it() {
         1,
         "the later write does not bring the earlier one along"
     );
+}
+
+#[test]
+fn i4_a_prepared_write_that_ended_does_not_come_back_under_a_name_that_its_file_no_longer_had() {
+    let mut moved = tombstone(20, 1, "its last name", 50);
+    let mut overwritten = file(21, 1, "b", 40);
+    for (row, session) in [(&mut moved, 9), (&mut overwritten, 11)] {
+        if let Some(Subject::Record(record)) = &mut row.subject {
+            record.ended = vec![session; 16];
+        }
+    }
+    let mut world = settled(vec![moved, overwritten]);
+    take_write(&mut world, "ss1_backup", write(9, "a", 0, 30));
+    take_write(&mut world, "ss1_backup", write(11, "a", 0, 30));
+    assert!(named(&world, "a").is_none());
+    take_write(&mut world, "ss1_backup", write(13, "a", 0, 30));
+    assert!(named(&world, "a").is_some(), "another one may have been acknowledged");
 }
 
 #[test]
