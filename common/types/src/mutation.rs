@@ -74,6 +74,8 @@ pub enum Mutation {
     ForgetInDoubt,
     /// I4: a removal does not tell which writes ended with it.
     ForgetEnded,
+    /// R6: a server that starts is the one that it was.
+    KeepIncarnation,
 }
 
 /// Whether this rule is broken.

@@ -123,7 +123,7 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, worker: usize, path: &str, ask: Ask, most: Duration) -> usize {
+    pub(crate) fn begin(&self, worker: usize, path: &str, ask: Ask, most: Duration) -> usize {
         let mut state = self.state();
         state.places += 1;
         let (begun, path) = (state.places, path.to_owned());
@@ -136,7 +136,7 @@ impl History {
         number
     }
 
-    fn end(&self, number: usize, came: Came) {
+    pub(crate) fn end(&self, number: usize, came: Came) {
         let mut state = self.state();
         state.places += 1;
         let place = state.places;

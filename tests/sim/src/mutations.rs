@@ -4,12 +4,13 @@ use types::mutation::Mutation;
 use types::mutation::Mutation::*;
 
 /// All of them, each with its rule or invariant.
-pub const ALL: [(Mutation, &str); 33] = [
+pub const ALL: [(Mutation, &str); 34] = [
     (SkipFence, "R1"),
     (EndedLeaseServes, "R2"),
     (GrantWhileChanging, "R3"),
     (NewLeaderDoesNotWait, "R4"),
     (SilenceIsDeath, "R5"),
+    (KeepIncarnation, "R6"),
     (TrustOldImage, "R7"),
     (PromoteStale, "R8"),
     (IgnoreServeFrom, "R9"),

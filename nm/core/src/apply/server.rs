@@ -60,8 +60,10 @@ pub(super) fn register(context: &mut Context<'_>, command: &Register) -> Result<
         Some(server) => returning(context, server, command, primary)?,
         None => newcomer(context, command, primary)?,
     };
-    context.counters().last_incarnation += 1;
-    server.incarnation = context.counters().last_incarnation;
+    if server.incarnation == 0 || !mutation::is(Mutation::KeepIncarnation) {
+        context.counters().last_incarnation += 1;
+        server.incarnation = context.counters().last_incarnation;
+    }
     server.token = command.next_token.clone();
     server.previous_token = command.token.clone();
     server.may_replace = command.replace_disk;

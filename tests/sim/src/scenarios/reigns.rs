@@ -4,7 +4,7 @@ use super::Table;
 use super::stage::{A, B, LONG, Stage};
 use crate::cluster::{BACKUP, NM, SS1};
 use crate::host::DiskPace;
-use crate::network::Latency;
+use crate::network::{Latency, Tick};
 
 /// How long a handover may take in which nobody serves, ms: the bound of a try, and a heartbeat.
 const HANDOVER_MAX: u64 = 700;
@@ -21,6 +21,7 @@ pub(super) const ALL: Table = &[
     ("r05_a_killed_server_is_replaced_at_once", r05_killed),
     ("r05_a_broken_connection_is_no_death", r05_broken),
     ("r06_a_start_fences_the_start_before", r06),
+    ("r06_what_a_start_left_on_its_way_is_not_decided_after_the_next", r06_late),
     ("r07_an_old_image_of_a_disk_is_compared", r07),
     ("r08_who_missed_writes_does_not_act_when_both_were_down", r08),
     ("r09_a_restarted_primary_applies_before_it_serves", r09),
@@ -208,6 +209,29 @@ fn r06(s: &mut Stage) {
             s.settle();
         }
     }
+}
+
+/// What a server asks of the name manager is on its way for minutes; meanwhile it is killed and started, hears that the write
+/// is not in the log, and gives its content up when its client does not come back.
+fn r06_late(s: &mut Stage) {
+    const LATE: Tick = 200_000;
+    s.kill(BACKUP);
+    s.pass(2000);
+    let writer = s.host_of(B);
+    for round in 0..8 {
+        let written = s.begin_write(B, &format!("/shared/{round}"), false);
+        s.pass(round);
+        s.cut(writer, SS1);
+        s.break_streams_late(SS1, NM, LATE);
+        s.kill(SS1);
+        s.start(SS1);
+        s.answer(&written, LONG);
+        s.mend();
+        s.until_serves(SS1, LONG);
+    }
+    s.pass(LATE);
+    s.start(BACKUP);
+    s.settle();
 }
 
 fn r07(s: &mut Stage) {

@@ -3,13 +3,14 @@
 use crate::cluster::{BACKUP, CLIENTS, Cluster, NM, SS1};
 use crate::host::Condition;
 use crate::judge::judge;
-use crate::load::{self, History, Value};
+use crate::load::{self, Ask, Came, History, Value};
 use crate::network::Tick;
 use crate::oracle::{Violation, i5_convergence};
 use crate::timeline::Timeline;
 use client::Client;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use types::message::manager::ServerStatus;
 use types::{Error, Result};
 
 /// The client that is patient.
@@ -130,6 +131,22 @@ impl Stage {
         self.until(&format!("{name} to serve"), most, |cluster| cluster.serves(host).is_some());
     }
 
+    /// Time passes until the name manager has that host for caught up.
+    pub fn until_fresh(&mut self, host: usize, most: Tick) {
+        const LOOK: Tick = 20;
+        let name = self.cluster.hosts[host].name.clone();
+        for _ in 0..most / LOOK {
+            let status = self.ask(B, |client, _| async move { client.status().await });
+            let is_fresh =
+                |server: &ServerStatus| server.name == name && server.state == "alive" && server.fresh;
+            if matches!(&status, Some(Ok(status)) if status.servers.iter().any(is_fresh)) {
+                return;
+            }
+            self.pass(LOOK);
+        }
+        self.check(false, &format!("{name} does not catch up"));
+    }
+
     /// Time passes until everything rests.
     pub fn settle(&mut self) {
         // What has just happened is noticed first.
@@ -191,6 +208,16 @@ impl Stage {
     pub fn break_streams(&mut self, one: usize, other: usize) {
         self.note("streams break to", other);
         self.cluster.network.break_streams(self.cluster.hosts[one].ip, self.cluster.hosts[other].ip);
+    }
+
+    /// Breaks all streams between two hosts, and what one of them has sent arrives so much later.
+    pub fn break_streams_late(&mut self, from: usize, to: usize, late: Tick) {
+        let names = [from, to].map(|host| self.cluster.hosts[host].name.clone());
+        self.cluster
+            .timeline
+            .note(self.cluster.now(), &format!("what {} has sent to {} is late", names[0], names[1]));
+        let [from, to] = [from, to].map(|host| self.cluster.hosts[host].ip);
+        self.cluster.network.break_streams_late(from, to, late);
     }
 
     /// Every way is mended.
@@ -300,16 +327,22 @@ impl Stage {
         self.answer(&asked, LONG).unwrap_or(false)
     }
 
-    /// Gives a file another name and removes it there past the trash: nothing of its first name is told by its row.
+    /// Gives a file another name and removes it there past the trash: its row tells nothing of its first name.
     pub fn move_and_remove(&mut self, client: usize, path: &str) {
-        let (from, to) = (path.to_owned(), format!("{path}-moved"));
-        let moved = self.ask(client, move |it, _| async move {
-            it.rename(&from, &to, &client::MoveOptions::default()).await?;
-            it.remove(&to, &client::RemoveOptions { now: true, ..Default::default() }).await
+        let (from, to, most) = (path.to_owned(), format!("{path}-moved"), PATIENCE[client]);
+        let removed = self.ask(client, move |it, history| async move {
+            // To whoever looks by its first name it is removed.
+            let request = history.begin(client, &from, Ask::Remove, most);
+            let done = async {
+                it.rename(&from, &to, &client::MoveOptions::default()).await?;
+                it.remove(&to, &client::RemoveOptions { now: true, ..Default::default() }).await
+            };
+            let done = done.await;
+            let came = done.as_ref().map_or_else(|error| Came::Unknown(error.code), |()| Came::Removed(true));
+            history.end(request, came);
+            done
         });
-        self.check(matches!(moved, Some(Ok(()))), "a file cannot be moved and removed");
-        // It is gone; that is what the oracle is told.
-        self.remove(client, path);
+        self.check(matches!(removed, Some(Ok(()))), "a file cannot be moved and removed");
     }
 
     /// Removes a folder with all that is in it; files in it are of no concern any more.

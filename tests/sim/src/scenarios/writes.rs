@@ -28,6 +28,7 @@ pub(super) const ALL: Table = &[
     ("r19_sync_waits_for_both", r19),
     ("r28_an_upload_outlives_two_reigns", r28),
     ("r28_who_comes_to_act_takes_the_bytes_that_its_partner_has", r28_apart),
+    ("r28_who_was_away_takes_what_its_partner_had_alone", r28_returned),
     ("r28_bytes_that_were_let_go_are_fetched_when_they_can_be", r28_late),
 ];
 
@@ -189,6 +190,20 @@ fn r28_apart(s: &mut Stage) {
     upload(s, "/own/a", PAUSE, 40, |s| {
         s.mend();
         s.switch_to(BACKUP);
+    });
+    s.settle();
+}
+
+/// The partner was away while the client let bytes go, and comes to act before they are passed on to it.
+fn r28_returned(s: &mut Stage) {
+    s.kill(BACKUP);
+    s.pass(2000);
+    upload(s, "/own/a", SLOW, 2000, |s| {
+        s.cut(SS1, BACKUP);
+        s.start(BACKUP);
+        s.until_fresh(BACKUP, LONG);
+        s.switch_to(BACKUP);
+        s.mend();
     });
     s.settle();
 }
