@@ -62,13 +62,12 @@ pub fn run(config: Config, reread: Reread<Config>) -> Result<()> {
     loop {
         let damage = IndexDamage::default();
         let ended = run_once(config.clone(), places, &damage, &reread);
-        match damage.found() {
-            Some(why) if ended.is_err() && left > 0 => {
-                left -= 1;
-                tracing::warn!(why, "the server begins anew, with an index made from the journal");
-            }
-            _ => return ended,
+        if left == 0 || !damage.is_why(&ended) {
+            return ended;
         }
+        left -= 1;
+        let why = damage.found().unwrap_or_default();
+        tracing::warn!(why, "the server begins anew, with an index made from the journal");
     }
 }
 

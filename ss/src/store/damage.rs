@@ -22,6 +22,11 @@ impl IndexDamage {
         self.0.borrow().what.clone()
     }
 
+    /// Whether a server that ended so did because of it: then it begins anew, and its index is made from the journal.
+    pub fn is_why(&self, ended: &types::Result<()>) -> bool {
+        ended.is_err() && self.found().is_some()
+    }
+
     /// Waits until something is found in the index of a store that is open, and gives it.
     pub async fn wait(&self) -> String {
         let mut seen = self.0.subscribe();

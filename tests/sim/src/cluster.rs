@@ -14,7 +14,7 @@ use client::{Client, ClientConfig};
 use fastrand::Rng;
 use log::sim::SimDisk;
 use ss::Watch;
-use ss::store::StoreConfig;
+use ss::store::{IndexDamage, StoreConfig};
 use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
@@ -70,6 +70,8 @@ pub struct Cluster {
     pub violations: Vec<Violation>,
     /// Storage servers, as they are watched.
     watches: [Watched; 3],
+    /// What they find in their indexes.
+    damages: [IndexDamage; 3],
     /// A second server on a copy of a disk.
     twin: Twin,
     reigns: Reigns,
@@ -145,6 +147,7 @@ impl Cluster {
             ended: Vec::new(),
             violations: Vec::new(),
             watches: Default::default(),
+            damages: Default::default(),
             twin,
             reigns: Reigns::default(),
             replaced: [false; 2],
@@ -199,7 +202,7 @@ impl Cluster {
 
     /// What a storage server does, with its small files in `folder`, at `addr`; it is watched in `slot`.
     fn storage_server(
-        &self,
+        &mut self,
         host: usize,
         folder: &str,
         addr: IpAddr,
@@ -215,7 +218,9 @@ impl Cluster {
         let config = SsArgs::parse_from(words).config;
         let watched = self.watches[slot].clone();
         let watch = move |watch| *watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
-        ss::run_until(config, store(), watch, std::future::pending())
+        self.damages[slot] = IndexDamage::default();
+        let store = StoreConfig { index_damage: self.damages[slot].clone(), ..store() };
+        ss::run_until(config, store, watch, std::future::pending())
     }
 
     /// The name manager's disk is gone: the next start of it is on an empty one. It must be down.
@@ -346,6 +351,11 @@ impl Cluster {
                 let what = format!("{} has ended: {ended:?}", self.hosts[host].name);
                 self.timeline.note(self.now, &what);
                 let is_told = self.twin.of == Some(host) && Twin::may_end(&ended);
+                if [SS1, BACKUP].contains(&host) && self.damages[host - SS1].is_why(&ended) {
+                    // As `ss::run` does, with all that ran for it gone.
+                    self.start(host);
+                    continue;
+                }
                 if !is_told && (host < CLIENTS || ended.is_err()) {
                     self.ended.push(what);
                 }
@@ -361,7 +371,9 @@ impl Cluster {
         if let Some(ended) = self.twin.machine.ended() {
             let what = format!("the copy has ended: {ended:?}");
             self.timeline.note(self.now, &what);
-            if !Twin::may_end(&ended) {
+            if self.damages[2].is_why(&ended) {
+                self.start_on_copy();
+            } else if !Twin::may_end(&ended) {
                 self.ended.push(what);
             }
         }

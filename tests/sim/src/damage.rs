@@ -21,6 +21,9 @@ const SYNCED_AT: u64 = 16;
 const SEGMENT_HEADER: u64 = 64;
 /// Where segments and extents say which format they have: another one is told as another version, not as damage (R35).
 const VERSION: std::ops::Range<u64> = 8..12;
+/// The index of a storage server, and how many bytes of it its header has.
+pub const INDEX: &str = "index.redb";
+const INDEX_HEADER: u64 = 344;
 /// Bytes that are overwritten as one.
 pub const PAGE: u64 = 4096;
 
@@ -155,6 +158,22 @@ pub fn in_last_head(disk: &SimDisk, random: &mut Rng) -> Option<(String, u64)> {
         disk.list(&store().journal_folder).ok()?.into_iter().filter(|name| name.ends_with(".seg")).max()?;
     let at = random.u64(0..SEGMENT_HEADER);
     Some((format!("{}/{last}", store().journal_folder), if VERSION.contains(&at) { 0 } else { at }))
+}
+
+/// A byte of an index, in a page that was written; its header is hit more often than its length says.
+pub fn in_index(disk: &SimDisk, random: &mut Rng) -> Option<u64> {
+    let bytes = disk.bytes(INDEX)?;
+    let written: Vec<usize> = bytes
+        .chunks_exact(PAGE as usize)
+        .enumerate()
+        .filter(|(_, page)| page.iter().any(|byte| *byte != 0))
+        .map(|(page, _)| page)
+        .collect();
+    if random.u8(0..8) == 0 {
+        return (!written.is_empty()).then(|| random.u64(0..INDEX_HEADER));
+    }
+    let page = written.get(random.usize(0..written.len().max(1)))?;
+    Some(*page as u64 * PAGE + random.u64(0..PAGE))
 }
 
 /// Pages that a write may be led to: in journal and extents, not in the first page of a file, of which those in extents say what

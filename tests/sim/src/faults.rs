@@ -38,6 +38,8 @@ pub enum Fault {
     FlipBit(usize, usize),
     /// A bit flips in the journal of a storage server: in a record that is proved to be durable, or in the header of a segment.
     FlipJournal(usize, usize),
+    /// `kill -9`, and a bit flips in the index of a storage server, which it makes anew from its journal.
+    FlipIndex(usize, usize),
     /// So many syncs of the disk of a storage server that does not act do nothing; it loses power at the end.
     LoseSyncs(usize, u64),
     /// A write of a storage server that does not act lands somewhere else on its disk.
@@ -78,6 +80,7 @@ impl fmt::Display for Fault {
             }
             Fault::FlipBit(host, _) => write!(f, "a bit flips on the disk of {}", name(host)),
             Fault::FlipJournal(host, _) => write!(f, "a bit flips in the journal of {}", name(host)),
+            Fault::FlipIndex(host, _) => write!(f, "a bit flips in the index of {}", name(host)),
             Fault::LoseSyncs(host, syncs) => write!(f, "the disk of {} loses {syncs} syncs", name(host)),
             Fault::Misdirect(host, _) => write!(f, "a write of {} lands somewhere else", name(host)),
             Fault::Copy(host) => write!(f, "a copy of {} beside it", name(host)),
@@ -94,7 +97,7 @@ impl Fault {
         let one = random.usize(0..hosts);
         let other = (one + random.usize(1..hosts)) % hosts;
         let member = [SS1, BACKUP][random.usize(0..2)];
-        match random.u8(0..39) {
+        match random.u8(0..42) {
             0..5 => Fault::Kill(server),
             5..7 => Fault::PowerCut(server),
             7..10 => Fault::PowerCutAt(server, random.u64(1..60)),
@@ -114,6 +117,7 @@ impl Fault {
             31..33 => Fault::LoseSyncs(member, random.u64(1..12)),
             35..37 => Fault::Copy(member),
             33..35 => Fault::Misdirect(member, random.usize(..)),
+            39..42 => Fault::FlipIndex(member, random.usize(..)),
             _ => Fault::SlowDisk(server),
         }
     }
@@ -130,6 +134,7 @@ impl Fault {
             | Fault::FullDisk(one, _)
             | Fault::FlipBit(one, _)
             | Fault::FlipJournal(one, _)
+            | Fault::FlipIndex(one, _)
             | Fault::LoseSyncs(one, _)
             | Fault::Misdirect(one, _)
             | Fault::Copy(one)
@@ -150,6 +155,7 @@ impl Fault {
             | Fault::PowerCutAt(host, _)
             | Fault::Pause(host)
             | Fault::Suspend(host)
+            | Fault::FlipIndex(host, _)
             | Fault::Replace(host, _) => runs(host),
             _ => true,
         }
@@ -159,7 +165,9 @@ impl Fault {
     pub(crate) fn begin(self, cluster: &mut Cluster, random: &mut Rng) {
         let ip = |cluster: &Cluster, host: usize| cluster.hosts[host].ip;
         match self {
-            Fault::Kill(host) | Fault::Replace(host, _) => cluster.hosts[host].kill(),
+            Fault::Kill(host) | Fault::FlipIndex(host, _) | Fault::Replace(host, _) => {
+                cluster.hosts[host].kill();
+            }
             Fault::PowerCut(host) => cluster.hosts[host].cut_power(random.u64(..)),
             Fault::PowerCutAt(host, ops) => {
                 let disk = &cluster.hosts[host].disk;
@@ -196,6 +204,7 @@ impl Fault {
             Fault::Kill(host)
             | Fault::PowerCut(host)
             | Fault::PowerCutAt(host, _)
+            | Fault::FlipIndex(host, _)
             | Fault::Replace(host, _) => {
                 if matches!(cluster.hosts[host].condition(), Condition::Down | Condition::Off) {
                     cluster.start(host);

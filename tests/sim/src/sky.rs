@@ -130,6 +130,7 @@ impl Sky {
         for fault in ended {
             cluster.timeline.note(now, &format!("over: {fault}"));
             self.replace(cluster, fault);
+            self.flip_index(cluster, fault);
             fault.end(cluster);
         }
         self.tend(cluster);
@@ -181,6 +182,7 @@ impl Sky {
         cluster.timeline.note(cluster.now(), "everything is mended");
         for (_, fault) in std::mem::take(&mut self.present) {
             self.replace(cluster, fault);
+            self.flip_index(cluster, fault);
             fault.end(cluster);
         }
         cluster.network.mend();
@@ -209,6 +211,23 @@ impl Sky {
             cluster.hosts[host].disk.flip(&name, at, 1 << (number % 8));
             self.hurt[host - SS1] = true;
             self.history.set_damaged();
+        }
+    }
+
+    /// A bit flips in the index of a server that is down: what it has in memory, and what it writes next, would hide it. The index
+    /// is made anew from the journal, so that must be as it was written.
+    fn flip_index(&mut self, cluster: &mut Cluster, fault: Fault) {
+        let Fault::FlipIndex(host, number) = fault else { return };
+        let is_down = cluster.hosts[host].condition() == Condition::Down;
+        if !is_down || self.hurt[host - SS1] || self.harm.is_some() {
+            return;
+        }
+        let disk = &cluster.hosts[host].disk;
+        if let Some(at) = damage::in_index(disk, &mut Rng::with_seed(number as u64)) {
+            let what = format!("a bit flips at {at} of the index of {}", cluster.hosts[host].name);
+            cluster.timeline.note(cluster.now(), &what);
+            disk.flip(damage::INDEX, at, 1 << (number % 8));
+            self.hurt[host - SS1] = true;
         }
     }
 

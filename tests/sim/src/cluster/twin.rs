@@ -55,11 +55,17 @@ impl Cluster {
         disk.set_full(ROOMY);
         self.twin.machine.disk = disk;
         self.twin.of = Some(of);
-        let addr = self.twin.machine.ip;
-        let main = self.storage_server(of, &self.twin.folder(), addr, 2, &[]);
+        self.start_on_copy();
+        Ok(())
+    }
+
+    /// Starts the server on the copy, if there is one.
+    pub(super) fn start_on_copy(&mut self) {
+        let Some(of) = self.twin.of else { return };
+        let (addr, folder) = (self.twin.machine.ip, self.twin.folder());
+        let main = self.storage_server(of, &folder, addr, 2, &[]);
         self.timeline.note(self.now, &format!("a copy of {} starts at {addr}", self.hosts[of].name));
         self.twin.machine.start(main);
-        Ok(())
     }
 
     /// Whose copy there is.

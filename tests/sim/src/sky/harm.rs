@@ -21,7 +21,8 @@ const PATIENCE: Tick = 4000;
 const NEWS: Tick = 300;
 /// Places that are tried: not everything on one disk is on the other.
 const TRIES: usize = 6;
-/// Files of a store whose syncs and writes go wrong. Not its index, which has no checksums of its own.
+/// Files of a store whose syncs and writes go wrong. Not its index: a block there that is whole, and as it was once, is not
+/// noticed.
 const FILES: [&str; 2] = ["journal/", "extents/"];
 
 /// Such damage.
