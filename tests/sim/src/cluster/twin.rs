@@ -107,7 +107,8 @@ impl Cluster {
             self.timeline
                 .note(self.now, &format!("{} goes on with the copy of its disk", self.hosts[of].name));
         }
-        if self.hosts[of].condition() == Condition::Down {
+        // Also one that lost power meanwhile: it was held.
+        if matches!(self.hosts[of].condition(), Condition::Down | Condition::Off) {
             self.start(of);
         }
         Ok(())
