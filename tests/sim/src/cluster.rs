@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use twin::Twin;
-use types::{Error, Result};
+use types::{Code, Error, Result};
 
 /// The name manager's place among the hosts.
 pub const NM: usize = 0;
@@ -77,6 +77,9 @@ pub struct Cluster {
     reigns: Reigns,
     /// Storage servers whose disks were replaced: they are started with the operator's word for it.
     replaced: [bool; 2],
+    /// Storage servers whose disks lied: the head of their last segment may be among what was lost. Nothing else says which
+    /// segments there are, so a server ends then, and its operator does what it says.
+    pub lied: [bool; 2],
     /// Names of the data folders of the name manager that were given up.
     generations: usize,
 }
@@ -151,6 +154,7 @@ impl Cluster {
             twin,
             reigns: Reigns::default(),
             replaced: [false; 2],
+            lied: [false; 2],
             generations: 0,
         })
     }
@@ -350,6 +354,9 @@ impl Cluster {
             if let Some(ended) = self.hosts[host].ended() {
                 let what = format!("{} has ended: {ended:?}", self.hosts[host].name);
                 self.timeline.note(self.now, &what);
+                if self.operate(host, &ended) {
+                    continue;
+                }
                 let is_told = self.twin.of == Some(host) && Twin::may_end(&ended);
                 if [SS1, BACKUP].contains(&host) && self.damages[host - SS1].is_why(&ended) {
                     // As `ss::run` does, with all that ran for it gone.
@@ -363,6 +370,20 @@ impl Cluster {
         }
         self.turn_twin();
         self.watch();
+    }
+
+    /// What an operator does about a storage server that cannot start on a disk that lied (exit 7), while its partner acts: it
+    /// gets an empty disk. Whether that was done.
+    fn operate(&mut self, host: usize, ended: &Result<()>) -> bool {
+        let lied = [SS1, BACKUP].contains(&host) && self.lied[host - SS1];
+        let is_damaged = matches!(ended, Err(error) if error.code == Code::Damaged);
+        let partner = if host == SS1 { BACKUP } else { SS1 };
+        if !lied || !is_damaged || self.serves(partner).is_none() || self.change_disk(host, None).is_err() {
+            return false;
+        }
+        self.lied[host - SS1] = false;
+        self.start(host);
+        true
     }
 
     fn turn_twin(&mut self) {

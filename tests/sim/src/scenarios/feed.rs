@@ -17,6 +17,7 @@ pub(super) const ALL: Table = &[
     ("r26_what_was_removed_before_its_row_went_out_is_not_made_anew", r26_removed),
     ("r26_what_was_removed_at_once_is_not_made_anew_from_the_acting_member", r26_removed_at_once),
     ("r26_what_was_moved_and_removed_before_its_row_went_out_is_not_made_anew", r26_moved_and_removed),
+    ("r26_what_is_offered_after_the_row_of_its_removal_is_not_made_anew", r26_offered_late),
     ("r26_what_was_removed_before_its_writer_asked_again_is_not_made_anew", r26_asked_again),
 ];
 
@@ -220,6 +221,34 @@ fn r26_moved_and_removed(s: &mut Stage) {
     }
     s.mend();
     s.settle();
+    s.rebuild = true;
+}
+
+/// What was offered to the partner arrives there after the row that ends it: it is in doubt then, and nobody else will remember
+/// the removal.
+fn r26_offered_late(s: &mut Stage) {
+    for round in 0..4 {
+        let paths = [0, 1].map(|name| format!("/shared/{round}-{name}"));
+        let before = format!("/shared/{round}");
+        s.write_sync(A, &before);
+        s.settle();
+        s.cut_one_way(SS1, BACKUP);
+        s.cut_one_way(NM, BACKUP);
+        // Its row is on its way, and those behind it wait and replace each other.
+        s.remove(A, &before);
+        for path in &paths {
+            s.write(A, path);
+            s.remove(A, path);
+        }
+        s.mend();
+        s.cut_one_way(SS1, BACKUP);
+        s.pass(60);
+        s.mend();
+        s.pass(200);
+    }
+    s.settle();
+    // Tombstones are collected each second.
+    s.pass(3000);
     s.rebuild = true;
 }
 

@@ -124,6 +124,7 @@ impl Sky {
                 let is_up = cluster.hosts[harm.victim].condition() == Condition::Runs;
                 // One answer may have been under way.
                 if is_up && self.observer.looks() > looks + 2 && self.observer.all_are_well() {
+                    cluster.lied[harm.victim - SS1] = false;
                     return;
                 }
                 Stage::Mends { looks }
@@ -218,6 +219,7 @@ impl Sky {
     /// The damaged member is started on its bad disk; what was not synced is lost where that is the damage.
     fn restart(&mut self, cluster: &mut Cluster, harm: &Harm) {
         let loses = matches!(harm.fault, Fault::LoseSyncs(..)) || self.random.bool();
+        cluster.lied[harm.victim - SS1] |= !matches!(harm.fault, Fault::FlipJournal(..));
         // What is lost in a segment that others follow is found by whoever reads it.
         self.history.set_damaged();
         let machine = &mut cluster.hosts[harm.victim];
